@@ -1,0 +1,223 @@
+import { drizzle } from 'drizzle-orm/better-sqlite3/driver';
+import { HandlerError } from '../errors.ts';
+import {
+  bothSides,
+  type Handler,
+  type HandlerSet,
+  type HandlerSide,
+  makeReads,
+  makeWrites,
+  type Workbench,
+} from '../repository/handlers.ts';
+import { type Method } from '../repository/methods.ts';
+import { type AnyRepository, type Repositories } from '../repository/types.ts';
+import { Gate } from './gate.ts';
+import { GuardedClient, refuseUnfinished } from './guarded-client.ts';
+import { type Handle, type NativeStatement } from './handle.ts';
+import { translateError } from './sqlite-errors.ts';
+
+/** A function to run after the commit of the call that asked for it. */
+export type Effect = () => void;
+
+interface Made {
+  reads: HandlerSide | undefined;
+  writes: HandlerSide | undefined;
+  /** Both in one object, as `use` gives them in a write. */
+  all: HandlerSet | undefined;
+  making: boolean;
+}
+
+/** The SQL of transaction control, compiled at first use. */
+const CONTROL = {
+  begin: 'BEGIN',
+  beginImmediate: 'BEGIN IMMEDIATE',
+  commit: 'COMMIT',
+  // A deferred BEGIN takes its snapshot with its first read.
+  pin: 'SELECT 1 FROM sqlite_schema LIMIT 1',
+  // One name for every level: SQLite finds the innermost, and handlers cannot name a savepoint themselves.
+  savepoint: 'SAVEPOINT sluice',
+  release: 'RELEASE sluice',
+  rollbackTo: 'ROLLBACK TO sluice',
+} as const;
+
+/**
+ * A handle with its Drizzle database, its verified pragmas and its handlers.
+ *
+ * Invariant: it is owned by one lease at a time. Whoever holds the lease gives it back outside a transaction, or discards it.
+ */
+export class Connection {
+  readonly handle: Handle;
+  readonly role: 'writer' | 'reader';
+  readonly #gate: Gate;
+  readonly #client: GuardedClient;
+  readonly #bench: Workbench;
+  readonly #names: Map<AnyRepository, string>;
+  readonly #made = new Map<AnyRepository, Made>();
+  readonly #control: Partial<Record<keyof typeof CONTROL, NativeStatement>> = {};
+  /** Handlers that were seen to run several statements, and so need a transaction for one view of the data. */
+  readonly #several = new WeakSet<Handler>();
+  #effects: Effect[] = [];
+
+  constructor(handle: Handle, role: 'writer' | 'reader', repositories: Repositories, place: string) {
+    this.handle = handle;
+    this.role = role;
+    this.#gate = new Gate(place);
+    this.#client = new GuardedClient(handle, this.#gate);
+    this.#names = new Map(Object.entries(repositories).map(([name, repository]) => [repository, name]));
+    this.#bench = {
+      // Drizzle's driver uses no more of a handle than prepare and transaction, which the client has.
+      db: drizzle(this.#client as object as Handle),
+      prepare: (source) => this.#client.prepare(source),
+      readTools: { use: (repository) => this.reads(repository).all as never },
+      writeTools: {
+        use: (repository) => this.both(repository) as never,
+        afterCommit: (effect) => {
+          if (this.#gate.access !== 'write') {
+            throw new HandlerError(
+              'afterCommit: called outside a write handler’s call; call it while the handler runs',
+            );
+          }
+          this.#effects.push(effect);
+        },
+      },
+    };
+  }
+
+  get inTransaction(): boolean {
+    return this.handle.inTransaction;
+  }
+
+  /** A repository's read handlers on this connection, made at first use. */
+  reads(repository: AnyRepository): HandlerSide {
+    const made = this.#entry(repository);
+    return (made.reads ??= this.#make(repository, made, makeReads));
+  }
+
+  /** A repository's write handlers on this connection, made at first use. */
+  writes(repository: AnyRepository): HandlerSide {
+    const made = this.#entry(repository);
+    return (made.writes ??= this.#make(repository, made, makeWrites));
+  }
+
+  /** All of a repository's handlers, as a write uses them. */
+  both(repository: AnyRepository): HandlerSet {
+    const made = this.#entry(repository);
+    return (made.all ??= bothSides(this.reads(repository), this.writes(repository), this.#nameOf(repository)));
+  }
+
+  /**
+   * Runs a read handler. It sees one committed state: a handler that turns out to run several statements is run again
+   * inside a transaction, and from then on always.
+   */
+  read(method: Method, args: readonly unknown[]): unknown {
+    const handler = method.on(this);
+    const gate = this.#gate;
+    if (this.handle.inTransaction) return this.#run('read', method.label, handler, args);
+    if (!this.#several.has(handler)) {
+      gate.single = true;
+      try {
+        const result = this.#run('read', method.label, handler, args);
+        // The handler may have caught what unwound it; what it made of half its rows is not an answer.
+        if (!gate.overrun) return result;
+      } catch (error) {
+        if (!gate.overrun) throw error;
+      } finally {
+        gate.single = false;
+      }
+      gate.overrun = false;
+      this.#several.add(handler);
+    }
+    this.control('begin');
+    try {
+      return this.#run('read', method.label, handler, args);
+    } finally {
+      this.rollback();
+    }
+  }
+
+  /** Runs a write handler inside the transaction that is open. */
+  write(method: Method, args: readonly unknown[]): unknown {
+    return this.#run('write', method.label, method.on(this), args);
+  }
+
+  /** Runs one statement of transaction control. @throws translated errors, `BusyError` among them. */
+  control(step: keyof typeof CONTROL): void {
+    try {
+      const statement = (this.#control[step] ??= this.handle.prepare(CONTROL[step]));
+      if (step === 'pin') statement.get();
+      else statement.run();
+    } catch (error) {
+      throw translateError(error, { operation: CONTROL[step], handle: this.handle });
+    }
+  }
+
+  /** Ends the open transaction, if there is one. Never throws: whether it worked is `inTransaction`'s to say. */
+  rollback(): void {
+    this.#effects = [];
+    if (!this.handle.inTransaction) return;
+    try {
+      this.handle.exec('ROLLBACK');
+    } catch {
+      // The first error is the one to report; the lease looks at inTransaction and discards the connection.
+    }
+  }
+
+  /** Takes the effects that handlers have asked for since the last time. */
+  takeEffects(): Effect[] {
+    const effects = this.#effects;
+    if (effects.length > 0) this.#effects = [];
+    return effects;
+  }
+
+  close(): void {
+    this.handle.close();
+  }
+
+  #run(access: 'read' | 'write', label: string, handler: Handler, args: readonly unknown[]): unknown {
+    const gate = this.#gate;
+    gate.access = access;
+    gate.label = label;
+    gate.statements = 0;
+    try {
+      const result = handler(...args);
+      if (typeof result === 'object') refuseUnfinished(result, label);
+      return result;
+    } catch (error) {
+      throw translateError(error, { operation: label, handle: this.handle });
+    } finally {
+      gate.access = 'none';
+    }
+  }
+
+  #entry(repository: AnyRepository): Made {
+    let made = this.#made.get(repository);
+    if (made === undefined) {
+      this.#made.set(repository, (made = { reads: undefined, writes: undefined, all: undefined, making: false }));
+    }
+    return made;
+  }
+
+  #make(repository: AnyRepository, made: Made, make: typeof makeReads): HandlerSide {
+    const name = this.#nameOf(repository);
+    if (made.making) {
+      throw new HandlerError(
+        `${name}: factories use each other in a circle; call use inside the handler, not in the factory`,
+      );
+    }
+    const { access } = this.#gate;
+    made.making = true;
+    this.#gate.access = 'prepare';
+    try {
+      return make(repository, name, this.#bench);
+    } catch (error) {
+      throw translateError(error, { operation: `factory of ${name}`, handle: this.handle });
+    } finally {
+      this.#gate.access = access;
+      made.making = false;
+    }
+  }
+
+  #nameOf(repository: AnyRepository): string {
+    return this.#names.get(repository) ?? 'a repository outside the registry';
+  }
+}

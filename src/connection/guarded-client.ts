@@ -1,0 +1,194 @@
+/**
+ * What Drizzle and the table methods are given in place of a handle: the part of its api that they use, with the rules of
+ * a handler around it.
+ *
+ * 1. Nothing runs outside a handler's call (the gate).
+ * 2. Statements that end, nest or reconfigure the connection are refused: transactions are the caller's, not a handler's.
+ * 3. Errors leave translated, so that a handler may catch a `ConstraintError` itself.
+ */
+import { HandlerError } from '../errors.ts';
+import { type Gate } from './gate.ts';
+import { type Handle, type NativeStatement } from './handle.ts';
+import { explainForeignKey, type ForeignKey } from './foreign-keys.ts';
+import { translateError } from './sqlite-errors.ts';
+
+/** Drizzle names the savepoints of nested `db.transaction` so; they are inside ours and may pass. */
+const DRIZZLE_SAVEPOINT = /^(savepoint|release savepoint|rollback to savepoint) sp\d+;?$/i;
+/** The first word, past white space and comments. */
+const FIRST_WORD = /^(?:\s|--[^\n]*(?:\n|$)|\/\*[\s\S]*?(?:\*\/|$)|;)*([a-z]+)/i;
+const PRAGMA_WITH_VALUE = new RegExp(
+  `${FIRST_WORD.source.replace('([a-z]+)', 'pragma')}\\s+(?:\\w+\\s*\\.\\s*)?(\\w+)\\s*[=(]`,
+  'i',
+);
+/** Pragmas that take an argument and only answer. */
+const READING_PRAGMAS = new Set([
+  'table_info',
+  'table_xinfo',
+  'table_list',
+  'index_list',
+  'index_info',
+  'index_xinfo',
+  'foreign_key_list',
+  'foreign_key_check',
+  'integrity_check',
+  'quick_check',
+]);
+const REFUSED = new Map([
+  ['BEGIN', 'each write call already runs in a transaction; use db.transaction(…) of the api for several calls'],
+  ['COMMIT', 'the transaction is committed by the caller, after the handler returned'],
+  ['END', 'the transaction is committed by the caller, after the handler returned'],
+  ['ROLLBACK', 'throw an error and the whole call is undone'],
+  ['SAVEPOINT', 'use db.transaction(…) of the handler'],
+  ['RELEASE', 'use db.transaction(…) of the handler'],
+  ['ATTACH', 'open the other file as a database of its own'],
+  ['DETACH', 'open the other file as a database of its own'],
+  ['VACUUM', 'it cannot run inside a transaction'],
+]);
+
+/** The client of one connection. */
+export class GuardedClient {
+  readonly #handle: Handle;
+  readonly #gate: Gate;
+  #savepoints = 0;
+
+  constructor(handle: Handle, gate: Gate) {
+    this.#handle = handle;
+    this.#gate = gate;
+  }
+
+  /** Compiles a statement. Allowed while a factory or a handler runs. */
+  prepare(source: string): GuardedStatement {
+    this.#gate.prepare(source);
+    refuse(source);
+    try {
+      return new GuardedStatement(this.#handle, this.#gate, this.#handle.prepare(source));
+    } catch (error) {
+      throw translateError(error, { operation: 'prepare', handle: this.#handle });
+    }
+  }
+
+  /** Drizzle's `db.transaction`: a savepoint inside the call, undone when `run` throws. */
+  transaction(run: (tx: unknown) => unknown): Record<'deferred' | 'immediate' | 'exclusive', (tx: unknown) => unknown> {
+    const nested = (tx: unknown): unknown => {
+      this.#gate.enter(false, 'db.transaction');
+      const name = `sluice_nested_${this.#savepoints++}`;
+      this.#handle.exec(`SAVEPOINT ${name}`);
+      try {
+        const result = run(tx);
+        refuseUnfinished(result, 'the callback of db.transaction');
+        this.#handle.exec(`RELEASE ${name}`);
+        return result;
+      } catch (error) {
+        if (this.#handle.inTransaction) this.#handle.exec(`ROLLBACK TO ${name}; RELEASE ${name}`);
+        throw error;
+      }
+    };
+    return { deferred: nested, immediate: nested, exclusive: nested };
+  }
+}
+
+/** A compiled statement behind the gate. */
+export class GuardedStatement {
+  readonly #handle: Handle;
+  readonly #gate: Gate;
+  readonly #statement: NativeStatement;
+  readonly #readonly: boolean;
+  #rawMode = false;
+  #rawView: GuardedStatement | undefined;
+
+  constructor(handle: Handle, gate: Gate, statement: NativeStatement) {
+    this.#handle = handle;
+    this.#gate = gate;
+    this.#statement = statement;
+    this.#readonly = statement.readonly;
+  }
+
+  run(...params: unknown[]): { changes: number; lastInsertRowid: number | bigint } {
+    this.#gate.enter(this.#readonly, this.#statement.source);
+    try {
+      return this.#statement.run(...params);
+    } catch (error) {
+      throw this.#explain(error, params);
+    }
+  }
+
+  get(...params: unknown[]): unknown {
+    this.#gate.enter(this.#readonly, this.#statement.source);
+    try {
+      return this.#statement.get(...params);
+    } catch (error) {
+      throw this.#explain(error, params);
+    }
+  }
+
+  all(...params: unknown[]): unknown[] {
+    this.#gate.enter(this.#readonly, this.#statement.source);
+    try {
+      return this.#statement.all(...params);
+    } catch (error) {
+      throw this.#explain(error, params);
+    }
+  }
+
+  /** The same statement with rows as arrays. A statement of its own, so that no mode is switched on the hot path. */
+  raw(): GuardedStatement {
+    if (this.#rawMode) return this;
+    if (this.#rawView === undefined) {
+      this.#rawView = new GuardedStatement(
+        this.#handle,
+        this.#gate,
+        this.#handle.prepare(this.#statement.source).raw(),
+      );
+      this.#rawView.#rawMode = true;
+    }
+    return this.#rawView;
+  }
+
+  #explain(error: unknown, params: unknown[]): unknown {
+    const handle = this.#handle;
+    if (this.#gate.access !== 'write') return translateError(error, { operation: this.#gate.label, handle });
+    const foreignKeys = (): readonly ForeignKey[] =>
+      handle.inTransaction ? explainForeignKey(handle, () => this.#statement.run(...params)).keys : [];
+    const translated = translateError(error, { operation: this.#gate.label, handle, foreignKeys });
+    // Past this point a statement would run, and commit, by itself.
+    if (!handle.inTransaction) this.#gate.access = 'ended';
+    return translated;
+  }
+}
+
+function refuse(source: string): void {
+  const word = FIRST_WORD.exec(source)?.[1]?.toUpperCase() ?? '';
+  const reason = REFUSED.get(word);
+  if (reason !== undefined && !DRIZZLE_SAVEPOINT.test(source.trim())) {
+    throw new HandlerError(`${word} inside a handler: ${reason}`);
+  }
+  const pragma = PRAGMA_WITH_VALUE.exec(source)?.[1]?.toLowerCase();
+  if (pragma !== undefined && !READING_PRAGMAS.has(pragma)) {
+    throw new HandlerError(
+      `PRAGMA ${pragma} with a value inside a handler: it would change the connection for every later call; ` +
+        'use the option "pragmas" of open',
+    );
+  }
+}
+
+/**
+ * Refuses what a synchronous handler must not return: a promise (its writes would go on outside the transaction) and a
+ * query that was never run (it would do nothing and say nothing).
+ */
+export function refuseUnfinished(result: unknown, what: string): void {
+  if (typeof result !== 'object' || result === null) return;
+  const prototype: unknown = Object.getPrototypeOf(result);
+  if (prototype === Object.prototype || prototype === Array.prototype || prototype === null) return;
+  const entityKind = Symbol.for('drizzle:entityKind');
+  const unrun = entityKind in (result as { constructor: object }).constructor;
+  if (unrun) {
+    throw new HandlerError(`${what} returned a query that was not run; end it with .all(), .get() or .run()`);
+  }
+  if ('then' in result && typeof result.then === 'function') {
+    // What the abandoned promise still tries on this connection finds the gate closed; that is its own affair.
+    (result as PromiseLike<unknown>).then(undefined, () => undefined);
+    throw new HandlerError(
+      `${what} returned a promise; a handler is synchronous: await before or after the api call, or use defineAsyncRepository`,
+    );
+  }
+}

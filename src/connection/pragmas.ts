@@ -1,0 +1,112 @@
+/**
+ * The pragma profile: applied in this order and read back on every connection, in every thread.
+ *
+ * | pragma | writer | reader | why |
+ * |---|---|---|---|
+ * | `busy_timeout` | a real value, last of all 0 | same | while WAL is being obtained SQLite must wait itself; later every wait is ours and asynchronous |
+ * | `journal_mode` | as planned | – | a property of the file: set once, by the first writer |
+ * | `synchronous` | FULL or NORMAL | same | from `durability` |
+ * | `foreign_keys` | ON | ON | off by default in SQLite's own builds |
+ * | `temp_store` | MEMORY | MEMORY | no temporary files beside the database |
+ * | `cache_size` | -16000 | same | 16 MB a connection |
+ * | `journal_size_limit` | 64 MiB | – | a WAL that once grew is cut back at the next checkpoint |
+ * | `trusted_schema` | OFF | OFF | a hostile file's views and triggers call no unsafe function |
+ * | `query_only` | OFF | ON | a write hidden in a read is refused by SQLite itself |
+ *
+ * @see https://www.sqlite.org/pragma.html
+ */
+import { OptionError, StorageError } from '../errors.ts';
+import { type Handle } from './handle.ts';
+
+/** Which journal to ask for: `keep` leaves the file as it is. */
+export type JournalRequest = 'wal' | 'delete' | 'keep';
+/** `full`: an acknowledged write survives a power cut. `normal`: it survives a crash of the process. */
+export type Durability = 'full' | 'normal';
+/** Extra pragmas by name, for example `{ cache_size: -64000 }`. They replace the profile's value of the same name. */
+export type PragmaOptions = Readonly<Record<string, string | number | boolean>>;
+
+/** What a connection's pragmas are derived from. */
+export interface PragmaProfile {
+  readonly durability: Durability;
+  readonly role: 'writer' | 'reader';
+  readonly pragmas: PragmaOptions;
+}
+
+/** Pragmas whose value a promise rests on: they follow from other options and cannot be overridden. */
+const OWNED = new Map([
+  ['journal_mode', 'it follows from the strategy'],
+  ['synchronous', 'use the option "durability"'],
+  ['query_only', 'use the option "readonly"'],
+  ['foreign_keys', 'Sluice keeps foreign keys on'],
+  ['busy_timeout', 'use the option "timeout"'],
+  ['locking_mode', 'an exclusive lock would shut out the readers'],
+  ['writable_schema', 'it would allow a handler to damage the file'],
+  ['read_uncommitted', 'a read must never see uncommitted rows'],
+  ['defer_foreign_keys', 'it belongs to one transaction'],
+]);
+
+const PROFILE: PragmaOptions = {
+  temp_store: 2,
+  cache_size: -16_000,
+  trusted_schema: 0,
+};
+
+const JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024;
+
+/** @throws {OptionError} for a name that is no identifier, a value of another type, or a pragma that Sluice owns. */
+export function validatePragmas(pragmas: PragmaOptions): PragmaOptions {
+  for (const [name, value] of Object.entries(pragmas)) {
+    if (!/^[a-z_]+$/.test(name)) {
+      throw new OptionError(`open: pragma ${JSON.stringify(name)} is not a pragma's name; use its lower-case name`);
+    }
+    const owner = OWNED.get(name);
+    if (owner !== undefined) throw new OptionError(`open: pragma "${name}" cannot be set; ${owner}`);
+    const valid =
+      typeof value === 'boolean' ||
+      (typeof value === 'number' && Number.isSafeInteger(value)) ||
+      (typeof value === 'string' && /^[\w-]+$/.test(value));
+    if (!valid) {
+      throw new OptionError(`open: pragma "${name}" has the value ${JSON.stringify(value)}; give a word or an integer`);
+    }
+  }
+  return pragmas;
+}
+
+/**
+ * Asks for a journal mode and returns the one that was really obtained; SQLite answers with the old mode instead of
+ * failing where it cannot change it.
+ */
+export function obtainJournalMode(handle: Handle, request: JournalRequest): string {
+  const answer = request === 'keep' ? handle.pragma('journal_mode') : handle.pragma(`journal_mode = ${request}`);
+  return String(firstValue(answer)).toLowerCase();
+}
+
+/** Applies the profile and reads every value back. @throws {StorageError} where a value did not take. */
+export function applyPragmas(handle: Handle, profile: PragmaProfile): void {
+  set(handle, 'synchronous', profile.durability === 'full' ? 2 : 1);
+  set(handle, 'foreign_keys', 1);
+  for (const [name, value] of Object.entries({ ...PROFILE, ...profile.pragmas })) set(handle, name, value);
+  if (profile.role === 'writer' && profile.pragmas.journal_size_limit === undefined) {
+    set(handle, 'journal_size_limit', JOURNAL_SIZE_LIMIT);
+  }
+  set(handle, 'query_only', profile.role === 'reader' ? 1 : 0);
+  set(handle, 'busy_timeout', 0);
+}
+
+function set(handle: Handle, name: string, value: string | number | boolean): void {
+  const wanted = typeof value === 'boolean' ? Number(value) : value;
+  handle.pragma(`${name} = ${String(wanted)}`);
+  const actual = firstValue(handle.pragma(name));
+  // A pragma that answers nothing has nothing to read back; one that takes words may answer with its number.
+  if (actual === undefined || typeof wanted === 'string') return;
+  if (Number(actual) !== wanted) {
+    throw new StorageError(
+      `open: pragma ${name} was set to ${String(wanted)} but reads back ${JSON.stringify(actual)}; this SQLite or file system does not support it`,
+    );
+  }
+}
+
+function firstValue(rows: unknown): unknown {
+  const row: unknown = Array.isArray(rows) ? rows[0] : undefined;
+  return typeof row === 'object' && row !== null ? Object.values(row)[0] : undefined;
+}

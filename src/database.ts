@@ -1,0 +1,118 @@
+import { type Decision } from './connection/decide.ts';
+import { ClosedError } from './errors.ts';
+import { type Scope } from './lanes/scope.ts';
+import { buildApi } from './repository/api.ts';
+import { type Method } from './repository/methods.ts';
+import { type Api, type ReadApi, type Registry } from './repository/types.ts';
+import { type Strategy } from './strategies/strategy.ts';
+
+/** Options of `close`. */
+export interface CloseOptions {
+  /** Milliseconds to wait for accepted calls, transactions and snapshots; without it, for as long as they take. */
+  readonly drain?: number;
+}
+
+/** What `close` came to. */
+export interface CloseReport {
+  /** What was given up on when `drain` ran out, by name. Empty when everything ended by itself. */
+  readonly abandoned: readonly string[];
+}
+
+/** An open database (`Database<typeof ledger>`): the api, and what surrounds it. Made by `open`. */
+export interface Database<G extends Registry = Registry> extends AsyncDisposable {
+  /** Every method of every repository. Callable from any context; a write settles after its commit. */
+  readonly api: Api<G>;
+  /** How calls reach the file, and why. */
+  readonly decision: Decision;
+  /**
+   * Runs several calls as one write transaction: committed when the callback resolves, undone when it throws. Other
+   * writes wait meanwhile, so do in it only what belongs together. Use the callback's own `api`.
+   *
+   * @throws what the callback throws; `TimeoutError` when its turn did not come; `TransactionEndedError` when a statement
+   *   ended the transaction under it
+   */
+  transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T>;
+  /** Runs several reads on one consistent view, while others go on writing (under `shared` they wait). */
+  snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T>;
+  /**
+   * Refuses new calls, finishes accepted ones, empties the WAL and closes every connection. Idempotent. With `drain`, what
+   * has not ended by then is rejected with `ClosedError` and named in the report.
+   */
+  close(options?: CloseOptions): Promise<CloseReport>;
+}
+
+/** The one implementation of {@link Database}; what differs is its strategy. */
+export class SluiceDatabase<G extends Registry> implements Database<G> {
+  readonly api: Api<G>;
+  readonly decision: Decision;
+  readonly #strategy: Strategy;
+  readonly #leave: () => void;
+  #closing: Promise<CloseReport> | undefined;
+
+  /** @param leave takes the file out of the registry of open files */
+  constructor(strategy: Strategy, decision: Decision, leave: () => void) {
+    this.#strategy = strategy;
+    this.decision = decision;
+    this.#leave = leave;
+    this.api = this.#bind((method, args) => {
+      if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
+      return strategy.call(method, args);
+    });
+  }
+
+  async transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T> {
+    if (this.#closing !== undefined) throw this.#closed('transaction');
+    return this.#strategy.transaction(async (scope) => run(this.#within(scope)));
+  }
+
+  async snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T> {
+    if (this.#closing !== undefined) throw this.#closed('snapshot');
+    return this.#strategy.snapshot(async (scope) => run(this.#within(scope)));
+  }
+
+  close(options: CloseOptions = {}): Promise<CloseReport> {
+    return (this.#closing ??= this.#close(options.drain));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(drain: number | undefined): Promise<CloseReport> {
+    const strategy = this.#strategy;
+    const idle = strategy.idle();
+    let abandoned: string[] = [];
+    if (drain !== undefined) {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<'late'>((resolve) => {
+        timer = setTimeout(resolve, drain, 'late');
+      });
+      if ((await Promise.race([idle, late])) === 'late') {
+        abandoned = strategy.abandon(
+          (label) =>
+            new ClosedError(`${label}: the database was closed and did not wait longer than ${drain} ms for it`),
+        );
+      }
+      clearTimeout(timer);
+    }
+    await idle;
+    strategy.close();
+    this.#leave();
+    return { abandoned };
+  }
+
+  #within(scope: Scope): Api<G> & ReadApi<G> {
+    return this.#bind((method, args) => scope.call(method, args));
+  }
+
+  /** The api object of a dispatcher: exactly the methods that the types name, since both come from one registry. */
+  #bind(dispatch: (method: Method, args: readonly unknown[]) => Promise<unknown>): Api<G> & ReadApi<G> {
+    return buildApi(this.#strategy.methods, dispatch) as Api<G> & ReadApi<G>;
+  }
+
+  #closed(label: string): ClosedError {
+    const error = new ClosedError(`${label}: the database ${this.decision.facts.file} is closed; open it again`);
+    error.outcome = 'not-started';
+    return error;
+  }
+}

@@ -1,0 +1,59 @@
+/** Sluice: a typed repository layer for SQLite. */
+import './runtime.ts';
+
+export { open } from './open.ts';
+export { defineRepositories, defineRepository, type RepositoryDefinition } from './repository/define.ts';
+export { type CloseOptions, type CloseReport, type Database } from './database.ts';
+export { type OpenOptions } from './options.ts';
+export { type Decision, type Rejection } from './connection/decide.ts';
+export { type Facts, type PathFacts, type StrategyName } from './connection/facts.ts';
+export { type StorageFacts, type StorageKind } from './connection/storage.ts';
+export { type Durability, type PragmaOptions } from './connection/pragmas.ts';
+export { type Direction, type Filter, type Operators, type OrderBy } from './repository/filter.ts';
+export {
+  type AnyRepository,
+  type Api,
+  type FindOptions,
+  type Handlers,
+  type Key,
+  type NewRow,
+  type Page,
+  type PageOptions,
+  type Patch,
+  type ReadApi,
+  type ReadDatabase,
+  type ReadTools,
+  type Registry,
+  type Repositories,
+  type Repository,
+  type RepositoryApi,
+  type Row,
+  type RunResult,
+  type SluiceTypeError,
+  type UpsertOptions,
+  type WriteDatabase,
+  type WriteTools,
+} from './repository/types.ts';
+export {
+  BusyError,
+  ClosedError,
+  ConstraintError,
+  type ConstraintKind,
+  ContextError,
+  CorruptError,
+  HandlerError,
+  type Holder,
+  InternalError,
+  MigrationError,
+  OptionError,
+  type Outcome,
+  QueueFullError,
+  ReadOnlyError,
+  SluiceError,
+  StaleRowError,
+  StorageError,
+  StrategyError,
+  TimeoutError,
+  TransactionEndedError,
+  UnknownMethodError,
+} from './errors.ts';

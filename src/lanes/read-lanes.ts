@@ -1,0 +1,149 @@
+import { type Connection } from '../connection/connection.ts';
+import { InternalError, TimeoutError } from '../errors.ts';
+import { Fifo } from './fifo.ts';
+
+interface Waiter {
+  readonly label: string;
+  readonly resolve: (connection: Connection) => void;
+  readonly reject: (error: Error) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * The readers of one `Database`: opened when first needed, at most `max`, lent to one caller at a time.
+ *
+ * A synchronous read borrows an idle reader for the length of a function call and waits for nothing. A snapshot leases
+ * one across ticks; when all are leased, whoever comes next waits, in order and until its deadline.
+ */
+export class ReadLanes {
+  readonly #open: () => Connection;
+  readonly #max: number;
+  readonly #idle: Connection[] = [];
+  readonly #waiting = new Fifo<Waiter>();
+  readonly #drained: (() => void)[] = [];
+  readonly #leases = new Map<Connection, { readonly label: string; readonly since: number }>();
+
+  constructor(open: () => Connection, max: number) {
+    this.#open = open;
+    this.#max = max;
+  }
+
+  get leased(): number {
+    return this.#leases.size;
+  }
+
+  get size(): number {
+    return this.#idle.length + this.#leases.size;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** The first reader, for a database that has no writer to ask. */
+  first(): Connection {
+    const connection = this.idle();
+    if (connection === undefined) throw new InternalError('the first reader was asked for after others were leased');
+    return connection;
+  }
+
+  /** A reader that is free right now, still owned by the lanes: for a synchronous read. */
+  idle(): Connection | undefined {
+    const connection = this.#idle.at(-1);
+    if (connection !== undefined) return connection;
+    if (this.size >= this.#max) return undefined;
+    const opened = this.#open();
+    this.#idle.push(opened);
+    return opened;
+  }
+
+  /** Leases a reader. @throws {TimeoutError} when none came back in time. */
+  lease(label: string, timeout: number): Promise<Connection> {
+    const take = (connection: Connection): Connection => {
+      this.#leases.set(connection, { label, since: performance.now() });
+      return connection;
+    };
+    if (this.idle() !== undefined) {
+      const connection = this.#idle.pop();
+      if (connection !== undefined) return Promise.resolve(take(connection));
+    }
+    const since = performance.now();
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        label,
+        resolve: (connection) => {
+          resolve(take(connection));
+        },
+        reject,
+        timer: setTimeout(() => {
+          this.#waiting.extract((other) => other === waiter);
+          reject(this.#timeout(label, performance.now() - since));
+        }, timeout),
+      };
+      this.#waiting.push(waiter);
+    });
+  }
+
+  /** Takes a reader back. One that is not clean is closed; the next caller opens another. */
+  giveBack(connection: Connection): void {
+    this.#leases.delete(connection);
+    if (connection.inTransaction) connection.close();
+    else this.#idle.push(connection);
+    this.#serve();
+    if (this.#leases.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+  }
+
+  #serve(): void {
+    const waiter = this.#waiting.peek();
+    if (waiter === undefined) return;
+    try {
+      if (this.idle() === undefined) return;
+    } catch (error) {
+      this.#waiting.shift();
+      clearTimeout(waiter.timer);
+      waiter.reject(error as Error);
+      return;
+    }
+    this.#waiting.shift();
+    clearTimeout(waiter.timer);
+    const next = this.#idle.pop();
+    if (next !== undefined) waiter.resolve(next);
+  }
+
+  /** Resolves when every lease has come back. */
+  drained(): Promise<void> {
+    if (this.#leases.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#drained.push(resolve);
+    });
+  }
+
+  /** Rejects whoever waits; their labels. */
+  abandon(reason: (label: string) => Error): string[] {
+    return this.#waiting
+      .extract(() => true)
+      .map((waiter) => {
+        clearTimeout(waiter.timer);
+        waiter.reject(reason(waiter.label));
+        return waiter.label;
+      });
+  }
+
+  /** Closes every reader. */
+  close(): void {
+    for (const connection of this.#idle.splice(0)) connection.close();
+  }
+
+  #timeout(label: string, waited: number): TimeoutError {
+    let oldest: { label: string; since: number } | undefined;
+    for (const lease of this.#leases.values()) if (oldest === undefined || lease.since < oldest.since) oldest = lease;
+    const holder =
+      oldest === undefined ? undefined : { label: oldest.label, heldFor: performance.now() - oldest.since };
+    return new TimeoutError(
+      `${label}: waited ${Math.round(waited)} ms for one of ${this.#max} readers` +
+        (holder === undefined ? '' : `; ${holder.label} has held one for ${Math.round(holder.heldFor)} ms`) +
+        '; make snapshots shorter, or raise the option "readers"',
+      { wait: 'reader', holder },
+    );
+  }
+}

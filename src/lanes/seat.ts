@@ -1,0 +1,15 @@
+import { type Connection } from '../connection/connection.ts';
+import { type BatchLimits } from './batch.ts';
+
+/** A `Database`'s place in the write lane of its file: its connection and its bounds. */
+export interface Seat {
+  /** Touched only by whoever holds the lane, or synchronously while nobody does. */
+  readonly connection: Connection;
+  readonly limits: BatchLimits;
+  /** Calls that may wait at most. */
+  readonly maxQueue: number;
+  /** Calls that wait now; the lane counts. */
+  queued: number;
+  /** Replaces a connection whose rollback failed: it must not serve anyone else. */
+  replace(): void;
+}

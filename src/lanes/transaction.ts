@@ -1,0 +1,65 @@
+import { SluiceError } from '../errors.ts';
+import { runEffects } from './effects.ts';
+import { retryBusy } from './retry.ts';
+import { Scope } from './scope.ts';
+import { takeTurn, type TurnRequest } from './turn.ts';
+import { type WriteLane } from './write-lane.ts';
+
+/**
+ * Runs a callback as one write transaction: the lane is held until it settles.
+ *
+ * 1. A turn in the lane, in order of arrival. 2. BEGIN IMMEDIATE, tried again while another process holds the lock; no
+ * statement after it can be refused a lock in WAL mode. 3. The callback. 4. COMMIT, tried again likewise (readers of
+ * another process hold off the commit of a rollback journal). 5. The effects, then the caller.
+ *
+ * While the callback runs its scope is in `scopes`, so that a close can give up on it.
+ */
+export async function runTransaction<T>(
+  lane: WriteLane,
+  request: TurnRequest,
+  scopes: Set<Scope>,
+  run: (scope: Scope) => Promise<T>,
+): Promise<T> {
+  const { seat, label } = request;
+  const deadline = performance.now() + request.timeout;
+  await takeTurn(lane, request);
+  const { connection } = seat;
+  try {
+    await started(
+      retryBusy(`${label}: BEGIN`, deadline, () => {
+        connection.control('beginImmediate');
+      }),
+    );
+    const scope = new Scope(connection, 'write', label);
+    scopes.add(scope);
+    let result: T;
+    try {
+      result = await Promise.race([run(scope), scope.abandoned]);
+      scope.assertWhole();
+    } finally {
+      scope.end();
+      scopes.delete(scope);
+    }
+    await retryBusy(`${label}: COMMIT`, performance.now() + request.timeout, () => {
+      connection.control('commit');
+    });
+    runEffects(scope.effects, label);
+    return result;
+  } catch (error) {
+    if (error instanceof SluiceError) error.outcome ??= 'rolled-back';
+    throw error;
+  } finally {
+    connection.rollback();
+    if (connection.inTransaction) seat.replace();
+    lane.release();
+  }
+}
+
+async function started<T>(begin: Promise<T>): Promise<T> {
+  try {
+    return await begin;
+  } catch (error) {
+    if (error instanceof SluiceError) error.outcome = 'not-started';
+    throw error;
+  }
+}

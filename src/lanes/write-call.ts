@@ -1,0 +1,55 @@
+import { type Effect } from '../connection/connection.ts';
+import { type Method } from '../repository/methods.ts';
+import { type Outcome, SluiceError } from '../errors.ts';
+import { runEffects } from './effects.ts';
+import { type Seat } from './seat.ts';
+
+/** What a handler's run came to; it counts once the batch has committed. */
+export type CallResult = { readonly value: unknown; readonly effects: readonly Effect[] } | { readonly error: unknown };
+
+/** One write that waits in the lane, or runs in a batch. Small, because ten thousand of them may wait. */
+export class WriteCall {
+  readonly kind = 'call';
+  readonly seat: Seat;
+  readonly method: Method;
+  readonly args: readonly unknown[];
+  readonly deadline: number;
+  readonly since: number;
+  readonly promise: Promise<unknown>;
+  /** The batch ends after this call: it runs again after a batch that was undone. */
+  last = false;
+  #resolve!: (value: unknown) => void;
+  #reject!: (error: unknown) => void;
+
+  constructor(seat: Seat, method: Method, args: readonly unknown[], timeout: number) {
+    this.seat = seat;
+    this.method = method;
+    this.args = args;
+    this.since = performance.now();
+    this.deadline = this.since + timeout;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  get label(): string {
+    return this.method.label;
+  }
+
+  /** Settles the promise after the commit: first the effects, once, then the caller. */
+  settle(result: CallResult): void {
+    if ('error' in result) {
+      this.reject(result.error, 'rolled-back');
+      return;
+    }
+    runEffects(result.effects, this.label);
+    this.#resolve(result.value);
+  }
+
+  /** Rejects with what became of the write, where the error can carry it. */
+  reject(error: unknown, outcome: Outcome): void {
+    if (error instanceof SluiceError) error.outcome ??= outcome;
+    this.#reject(error);
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * The write lane of one file: everything that must be alone with the writer, first come first served, whichever `Database`
+ * it came from.
+ *
+ * 1. Three things stand in the queue: calls (run in batches), turns (a transaction, a backup: the lane is held across
+ *    ticks until the turn is given back) and tasks (run at once when they reach the head).
+ * 2. The lane runs after the microtasks of the tick in which the first entry arrived, so that callers who come together
+ *    share a commit; a lone call waits for nobody.
+ * 3. After each batch the event loop turns once before the next, so that timers and I/O run however long the queue is.
+ * 4. While another process holds the lock, the head waits and BEGIN is tried again, with jitter, until its deadline.
+ * 5. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
+ */
+import { retryDelay } from '../connection/busy.ts';
+import { BusyError, type Holder, InternalError, type Outcome, QueueFullError, TimeoutError } from '../errors.ts';
+import { type BatchEnd, commitBatch, runBatch, undo } from './batch.ts';
+import { Fifo } from './fifo.ts';
+import { type Seat } from './seat.ts';
+import { type WriteCall } from './write-call.ts';
+
+/** A place in the queue that ends with the lane being held, or with a task run. */
+export interface Turn {
+  readonly kind: 'turn' | 'task';
+  readonly seat: Seat;
+  readonly label: string;
+  /** When it was queued, on `performance.now()`'s clock. */
+  readonly since: number;
+  readonly deadline: number;
+  /** Called when it reaches the head. A task is over when this returns. */
+  readonly start: () => void;
+  reject(error: unknown, outcome: Outcome): void;
+}
+
+/** What may stand in the queue. */
+export type LaneEntry = WriteCall | Turn;
+
+/** The lane. */
+export class WriteLane {
+  readonly #queue = new Fifo<LaneEntry>();
+  #holder: { readonly seat: Seat; readonly label: string; readonly since: number } | undefined;
+  /** A run of the lane is on its way, or a retry. */
+  #scheduled = false;
+  /** How often in a row another process was found holding the lock. */
+  #refusals = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Infinity;
+
+  /** Entries that wait. */
+  get length(): number {
+    return this.#queue.length;
+  }
+
+  /** Who holds the lane across ticks, if anybody does. */
+  get holder(): Holder | undefined {
+    if (this.#holder === undefined) return undefined;
+    return { label: this.#holder.label, heldFor: performance.now() - this.#holder.since };
+  }
+
+  /** Whether this `Database` holds the lane across ticks. */
+  isHeldBy(seat: Seat): boolean {
+    return this.#holder?.seat === seat;
+  }
+
+  /** Queues an entry. @throws {QueueFullError} at once when its `Database` has as many waiting as it may. */
+  submit(entry: LaneEntry): void {
+    const { seat } = entry;
+    // A close may always wait: it is what ends the queue.
+    if (seat.queued >= seat.maxQueue && entry.deadline !== Infinity) {
+      throw new QueueFullError(
+        `${entry.label}: ${seat.maxQueue} calls are waiting for the write lane already; ` +
+          'slow the callers down, or raise the option "maxQueue"',
+        { limit: seat.maxQueue },
+      );
+    }
+    seat.queued += 1;
+    this.#queue.push(entry);
+    if (this.#holder !== undefined) this.#watch(entry.deadline);
+    else if (!this.#scheduled) this.#runAfterThisTick();
+    else if (this.#refusals > 0) this.#watch(entry.deadline);
+  }
+
+  /** Takes out every entry that matches; they are the caller's to reject. */
+  extract(matches: (entry: LaneEntry) => boolean): LaneEntry[] {
+    const entries = this.#queue.extract(matches);
+    for (const entry of entries) entry.seat.queued -= 1;
+    return entries;
+  }
+
+  /** Gives a turn back. */
+  release(): void {
+    if (this.#holder === undefined) throw new InternalError('the write lane was released while nobody held it');
+    this.#holder = undefined;
+    if (this.#queue.length > 0 && !this.#scheduled) this.#runAfterThisTick();
+  }
+
+  #runAfterThisTick(): void {
+    this.#scheduled = true;
+    // From a microtask nextTick comes after all other microtasks: whoever is about to call in this tick still joins.
+    queueMicrotask(() => {
+      process.nextTick(this.#run);
+    });
+  }
+
+  #runAfterTheLoopTurned(): void {
+    this.#scheduled = true;
+    setImmediate(this.#run);
+  }
+
+  #runWhenTheLockMayBeFree(): void {
+    this.#scheduled = true;
+    setTimeout(this.#run, retryDelay(this.#refusals++));
+    for (const { deadline } of this.#queue) this.#watch(deadline);
+  }
+
+  readonly #run = (): void => {
+    this.#scheduled = false;
+    while (this.#holder === undefined) {
+      const entry = this.#queue.peek();
+      if (entry === undefined) break;
+      if (entry.kind === 'call') {
+        this.#runBatch(entry.seat);
+        return;
+      }
+      this.#take();
+      if (entry.kind === 'turn') this.#holder = { seat: entry.seat, label: entry.label, since: performance.now() };
+      entry.start();
+    }
+    for (const { deadline } of this.#queue) this.#watch(deadline);
+  };
+
+  #take(): LaneEntry | undefined {
+    const entry = this.#queue.shift();
+    if (entry !== undefined) entry.seat.queued -= 1;
+    return entry;
+  }
+
+  #runBatch(seat: Seat): void {
+    const next = (): WriteCall | undefined => {
+      const entry = this.#queue.peek();
+      return entry?.kind === 'call' && entry.seat === seat ? entry : undefined;
+    };
+    const take = (): WriteCall | undefined => {
+      const call = next();
+      if (call !== undefined) this.#take();
+      return call;
+    };
+    let end: BatchEnd;
+    try {
+      end = runBatch(seat.connection, take, () => next() !== undefined, seat.limits);
+    } catch (error) {
+      if (error instanceof BusyError) {
+        this.#runWhenTheLockMayBeFree();
+        return;
+      }
+      // BEGIN itself failed, for example because the disk did: the head learns it, and the next one tries anew.
+      take()?.reject(error, 'not-started');
+      this.#runAfterTheLoopTurned();
+      return;
+    }
+    this.#refusals = 0;
+    this.#finish(seat, end);
+  }
+
+  #finish(seat: Seat, end: BatchEnd): void {
+    switch (end.kind) {
+      case 'done':
+        for (const { call, result } of end.ended) call.settle(result);
+        break;
+      case 'undone':
+        if (seat.connection.inTransaction) seat.replace();
+        for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;
+        this.#queue.unshift(end.again);
+        seat.queued += end.again.length;
+        end.guilty?.call.reject(end.guilty.error, 'rolled-back');
+        break;
+      case 'commit-busy':
+        this.#commitLater(seat, end);
+        return;
+    }
+    if (seat.connection.inTransaction) seat.replace();
+    this.#runAfterTheLoopTurned();
+  }
+
+  /** Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held. */
+  #commitLater(seat: Seat, end: Extract<BatchEnd, { kind: 'commit-busy' }>): void {
+    const deadline = Math.max(...end.ended.map(({ call }) => call.deadline));
+    this.#holder ??= { seat, label: 'commit, waiting for a reader of another process', since: performance.now() };
+    setTimeout(() => {
+      const next =
+        performance.now() >= deadline
+          ? undo(seat.connection, end.ended, end.error)
+          : commitBatch(seat.connection, end.ended);
+      if (next.kind === 'commit-busy') {
+        this.#commitLater(seat, next);
+        return;
+      }
+      this.#holder = undefined;
+      this.#refusals = 0;
+      this.#finish(seat, next);
+    }, retryDelay(this.#refusals++));
+  }
+
+  /** Sees to it that somebody looks at the queue when this deadline has passed. */
+  #watch(deadline: number): void {
+    if (deadline >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = deadline;
+    this.#timer = setTimeout(this.#expire, Math.max(0, deadline - performance.now()) + 1);
+  }
+
+  readonly #expire = (): void => {
+    this.#timerAt = Infinity;
+    this.#timer = undefined;
+    const now = performance.now();
+    for (const entry of this.extract(({ deadline }) => deadline <= now)) {
+      entry.reject(this.#timeout(entry, now), 'not-started');
+    }
+    for (const { deadline } of this.#queue) this.#watch(deadline);
+  };
+
+  #timeout(entry: LaneEntry, now: number): TimeoutError {
+    const { holder } = this;
+    const waited = Math.round(now - entry.since);
+    const blame =
+      holder !== undefined
+        ? `held by ${holder.label} for ${Math.round(holder.heldFor)} ms`
+        : this.#refusals > 0
+          ? 'another process holds the lock of the file'
+          : 'the calls before it took the time';
+    return new TimeoutError(
+      `${entry.label}: waited ${waited} ms for the write lane and did not start; ${blame}; ` +
+        'make that work shorter, or raise the option "timeout"',
+      { wait: this.#refusals > 0 && holder === undefined ? 'file lock' : 'write lane', holder },
+    );
+  }
+}

@@ -1,0 +1,130 @@
+import { isMainThread } from 'node:worker_threads';
+import { type Connection } from './connection/connection.ts';
+import { Connector, linkedSqliteVersion } from './connection/connector.ts';
+import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
+import { type Facts, hasWalResetBug, lookUpPath, type PathFacts } from './connection/facts.ts';
+import { type Database, SluiceDatabase } from './database.ts';
+import { OptionError, StorageError } from './errors.ts';
+import { enterFile, leaveFile, openCount, type OpenFile } from './lanes/open-files.ts';
+import { Writer } from './lanes/writer.ts';
+import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
+import { type OpenOptions, readOptions, type Settings } from './options.ts';
+import { describe } from './repository/table-shape.ts';
+import { type Registry } from './repository/types.ts';
+import { PerContext } from './strategies/per-context.ts';
+import { Shared } from './strategies/shared.ts';
+import { type Strategy } from './strategies/strategy.ts';
+
+/**
+ * Opens a database: looks the facts up, decides how calls may reach the file, brings it up to date, and gives the api.
+ *
+ * Every connection's pragmas are set and read back. Whatever fails on the way closes what was opened.
+ *
+ * @example
+ * await using db = await open({ file: 'ledger.db', repositories: ledger, migrations: 'drizzle' });
+ * await db.api.accounts.insert({ owner: 'ann' });
+ * @throws {OptionError} an option that cannot be used as given; nothing was opened
+ * @throws {StrategyError} the strategy asked for cannot be safe here; nothing was opened
+ * @throws {CorruptError} the file is not a database
+ * @throws {StorageError} the file cannot be opened
+ * @throws {MigrationError} the migrations do not apply; none was applied
+ */
+export async function open<G extends Registry>(options: OpenOptions<G>): Promise<Database<G>> {
+  const settings = readOptions(options);
+  const path = lookUpPath(settings.file);
+  refuseReadonlyNothing(settings, path);
+  const migrations = settings.migrations === undefined ? [] : readMigrations(settings.migrations);
+  // Decided once on what is expected, so that a strategy that cannot be safe is refused before a file exists.
+  const sqliteVersion = linkedSqliteVersion();
+  const plan = openCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, settings.readonly);
+  decide(gather(settings, path, { sqliteVersion, journalMode: expectedJournal(path, plan) }));
+
+  const connector = new Connector({
+    file: path.file,
+    repositories: settings.repositories,
+    durability: settings.durability,
+    pragmas: settings.pragmas,
+    busyTimeout: settings.timeout,
+  });
+  const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
+  const opened = onlyReads ? connector.reader() : connector.writer(plan);
+  const { connection } = opened;
+  let file: OpenFile | undefined;
+  try {
+    // Looked up again: by now the file exists, and has an identity.
+    const decision = decide(gather(settings, lookUpPath(settings.file), opened));
+    file = enterFile(isTransient(path) ? undefined : decision.facts.realPath);
+    const strategy = await start(settings, connector, connection, decision, file, onlyReads, migrations);
+    const entered = file;
+    return new SluiceDatabase<G>(strategy, decision, () => {
+      leaveFile(entered);
+    });
+  } catch (error) {
+    connection.close();
+    if (file !== undefined) leaveFile(file);
+    throw error;
+  }
+}
+
+async function start(
+  settings: Settings,
+  connector: Connector,
+  connection: Connection,
+  decision: Decision,
+  file: OpenFile,
+  onlyReads: boolean,
+  migrations: ReturnType<typeof readMigrations>,
+): Promise<Strategy> {
+  const { repositories, readers, timeout } = settings;
+  const openReader = (): Connection => connector.reader().connection;
+  if (onlyReads) {
+    connection.close();
+    return new PerContext({ repositories, writer: undefined, openReader, readers, timeout });
+  }
+  const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
+  const writer = new Writer(file.lane, connection, settings, reopen);
+  if (migrations.length > 0 && isBehind(connection, migrations)) {
+    await writer.hold('migration', timeout, (held) => migrate(held, migrations, timeout));
+  }
+  if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
+  return new PerContext({ repositories, writer, openReader, readers, timeout });
+}
+
+/** What the caller asks and what was found, as `decide` wants it. */
+function gather(settings: Settings, path: PathFacts, seen: { sqliteVersion: string; journalMode: string }): Facts {
+  return {
+    ...path,
+    readonly: settings.readonly,
+    journalMode: seen.journalMode,
+    walObtained: seen.journalMode === 'wal',
+    sqliteVersion: seen.sqliteVersion,
+    walResetBug: hasWalResetBug(seen.sqliteVersion),
+    thread: isMainThread ? 'main' : 'worker',
+    openInThisProcess: openCount(path.realPath),
+    requested: settings.strategy,
+  };
+}
+
+/** What the journal will be if SQLite grants the plan. */
+function expectedJournal(path: PathFacts, plan: JournalPlan): string {
+  if (isTransient(path)) return 'memory';
+  return plan === 'delete' ? 'delete' : 'wal';
+}
+
+function isTransient({ storage }: PathFacts): boolean {
+  return storage.kind === 'memory' || storage.kind === 'temporary';
+}
+
+function refuseReadonlyNothing(settings: Settings, path: PathFacts): void {
+  if (!settings.readonly) return;
+  if (isTransient(path)) {
+    throw new OptionError(
+      `open: ${describe(settings.file)} is a new, empty database each time; it cannot be "readonly"`,
+    );
+  }
+  if (!path.exists) {
+    throw new StorageError(
+      `open ${path.file}: there is no such file, and "readonly" does not create one; check the path`,
+    );
+  }
+}

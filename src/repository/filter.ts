@@ -1,0 +1,212 @@
+/**
+ * Filters and orders as plain data, compiled to SQL by shape.
+ *
+ * A filter is walked once for each call. The walk yields the text that is its shape (columns, operators, structure, never
+ * a value) and the values in the order of their placeholders; the shape is the key under which the compiled statement is
+ * kept, so that a second filter of the same shape compiles nothing.
+ */
+import { OptionError } from '../errors.ts';
+import { type ColumnShape, describe, encode, type TableShape } from './table-shape.ts';
+
+/** Conditions on one column; all that are given must hold. */
+export interface Operators<V> {
+  readonly eq?: V;
+  /** As in SQL, a row whose column is NULL matches no `ne`. */
+  readonly ne?: V;
+  readonly gt?: NonNullable<V>;
+  readonly gte?: NonNullable<V>;
+  readonly lt?: NonNullable<V>;
+  readonly lte?: NonNullable<V>;
+  /** An empty list matches nothing. */
+  readonly in?: readonly NonNullable<V>[];
+  /** An empty list matches everything; as in SQL, NULL matches no other list. */
+  readonly notIn?: readonly NonNullable<V>[];
+  /** SQLite's LIKE: `%` any text, `_` any character, ASCII letters of either case. */
+  readonly like?: string;
+  readonly isNull?: boolean;
+}
+
+/** A value compared as it is; a JSON column's object would be read as operators, so it is written `{ eq: value }`. */
+type Direct<V> = V extends string | number | bigint | boolean | Date | Uint8Array | null ? V : never;
+
+/** Which rows: columns with a value or operators, joined by AND; `and`, `or`, `not` nest. */
+export type Filter<R> = { readonly [C in keyof R]?: Direct<R[C]> | Operators<R[C]> } & {
+  readonly and?: readonly Filter<R>[];
+  readonly or?: readonly Filter<R>[];
+  readonly not?: Filter<R>;
+};
+
+/** A direction. NULL sorts before every value. */
+export type Direction = 'asc' | 'desc';
+type ColumnOrder<R> = (keyof R & string) | { readonly [C in keyof R]?: Direction };
+/** `'column'`, `{ column: 'asc' | 'desc' }` or an array of these, the most significant first. */
+export type OrderBy<R> = ColumnOrder<R> | readonly ColumnOrder<R>[];
+
+/** SQL text with the values of its placeholders, in order. */
+export interface Fragment {
+  readonly sql: string;
+  readonly params: unknown[];
+}
+
+const COMPARISONS = new Map([
+  ['gt', '>'],
+  ['gte', '>='],
+  ['lt', '<'],
+  ['lte', '<='],
+]);
+
+/** Nesting beyond this is a mistake or an attack, and would exhaust SQLite's expression depth anyway. */
+const MAX_DEPTH = 100;
+
+/** Compiles a filter. `where` names the call in errors. @throws {OptionError} for what is not a filter of this table. */
+export function compileFilter(shape: TableShape, filter: unknown, where: string): Fragment {
+  const params: unknown[] = [];
+  return { sql: conjunction(shape, filter, where, params, 0), params };
+}
+
+function conjunction(shape: TableShape, filter: unknown, where: string, params: unknown[], depth: number): string {
+  if (filter === undefined) return '';
+  if (!isPlain(filter)) throw new OptionError(`${where}: a filter is a plain object, not ${describe(filter)}`);
+  if (depth > MAX_DEPTH) throw new OptionError(`${where}: the filter nests more than ${MAX_DEPTH} levels deep`);
+  const parts: string[] = [];
+  for (const name in filter) {
+    const condition = filter[name];
+    const column = shape.columns.get(name);
+    if (column !== undefined) {
+      conditions(column, condition, `${where}: ${name}`, params, parts);
+    } else if (name === 'and' || name === 'or') {
+      if (!Array.isArray(condition)) throw new OptionError(`${where}: "${name}" takes an array of filters`);
+      const inner = condition.map((part: unknown) => conjunction(shape, part, where, params, depth + 1) || '1');
+      if (inner.length === 0) parts.push(name === 'and' ? '1' : '0');
+      else parts.push(`(${inner.join(name === 'and' ? ' AND ' : ' OR ')})`);
+    } else if (name === 'not') {
+      if (condition === undefined) throw new OptionError(`${where}: "not" takes a filter, not undefined`);
+      parts.push(`NOT (${conjunction(shape, condition, where, params, depth + 1) || '1'})`);
+    } else {
+      throw new OptionError(`${where}: table "${shape.name}" has no column "${name}"${shape.nearMiss(name)}`);
+    }
+  }
+  return parts.join(' AND ');
+}
+
+function conditions(column: ColumnShape, condition: unknown, where: string, params: unknown[], parts: string[]): void {
+  if (condition === undefined) {
+    throw new OptionError(`${where} is undefined; leave the column out, or write null for "is null"`);
+  }
+  if (!isPlain(condition)) {
+    parts.push(equality(column, condition, where, params));
+    return;
+  }
+  let any = false;
+  for (const operator in condition) {
+    any = true;
+    const value = condition[operator];
+    if (value === undefined) throw new OptionError(`${where}.${operator} is undefined; leave the operator out`);
+    parts.push(comparison(column, operator, value, `${where}.${operator}`, params));
+  }
+  if (!any) throw new OptionError(`${where} has no operator; write a value or, for example, { eq: value }`);
+}
+
+function equality(column: ColumnShape, value: unknown, where: string, params: unknown[]): string {
+  if (value === null) return `${column.sql} IS NULL`;
+  params.push(encode(column, value, where));
+  return `${column.sql} = ?`;
+}
+
+function comparison(column: ColumnShape, operator: string, value: unknown, where: string, params: unknown[]): string {
+  switch (operator) {
+    case 'eq':
+      return equality(column, value, where, params);
+    case 'ne':
+      if (value === null) return `${column.sql} IS NOT NULL`;
+      params.push(encode(column, value, where));
+      return `${column.sql} <> ?`;
+    case 'like':
+      if (typeof value !== 'string') throw new OptionError(`${where} takes a string, not ${describe(value)}`);
+      params.push(value);
+      return `${column.sql} LIKE ?`;
+    case 'isNull':
+      if (typeof value !== 'boolean') throw new OptionError(`${where} takes true or false, not ${describe(value)}`);
+      return value ? `${column.sql} IS NULL` : `${column.sql} IS NOT NULL`;
+    case 'in':
+    case 'notIn':
+      return membership(column, operator, value, where, params);
+    default: {
+      const symbol = COMPARISONS.get(operator);
+      if (symbol === undefined) {
+        throw new OptionError(
+          `${where}: there is no operator "${operator}"; use eq, ne, gt, gte, lt, lte, in, notIn, like or isNull`,
+        );
+      }
+      if (value === null) throw new OptionError(`${where} compares with null, which is never true; use isNull`);
+      params.push(encode(column, value, where));
+      return `${column.sql} ${symbol} ?`;
+    }
+  }
+}
+
+/** One shape for lists of every length: the values travel as one JSON array wherever JSON can carry them exactly. */
+function membership(
+  column: ColumnShape,
+  operator: 'in' | 'notIn',
+  list: unknown,
+  where: string,
+  params: unknown[],
+): string {
+  if (!Array.isArray(list)) throw new OptionError(`${where} takes an array, not ${describe(list)}`);
+  const values = list.map((value: unknown) => {
+    if (value === null || value === undefined) {
+      throw new OptionError(`${where} has ${String(value)} in its list, which equals nothing; use isNull beside it`);
+    }
+    return encode(column, value, where);
+  });
+  const negation = operator === 'in' ? '' : 'NOT ';
+  if (values.every((value) => typeof value === 'string' || Number.isFinite(value))) {
+    params.push(JSON.stringify(values));
+    return `${column.sql} ${negation}IN (SELECT value FROM json_each(?))`;
+  }
+  params.push(...values);
+  return `${column.sql} ${negation}IN (${values.map(() => '?').join(', ')})`;
+}
+
+/** One column of an order. */
+export interface OrderTerm {
+  readonly column: ColumnShape;
+  readonly direction: Direction;
+}
+
+/** Reads an `orderBy`. @throws {OptionError} for an unknown column or direction. */
+export function parseOrder(shape: TableShape, orderBy: unknown, where: string): OrderTerm[] {
+  if (orderBy === undefined) return [];
+  const terms: OrderTerm[] = [];
+  for (const part of Array.isArray(orderBy) ? (orderBy as unknown[]) : [orderBy]) {
+    if (typeof part === 'string') addTerm(shape, terms, part, 'asc', where);
+    else if (isPlain(part)) for (const name in part) addTerm(shape, terms, name, part[name], where);
+    else
+      throw new OptionError(
+        `${where}: orderBy takes a column's name or { column: 'asc' | 'desc' }, not ${describe(part)}`,
+      );
+  }
+  return terms;
+}
+
+function addTerm(shape: TableShape, terms: OrderTerm[], name: string, direction: unknown, where: string): void {
+  const column = shape.columns.get(name);
+  if (column === undefined) {
+    throw new OptionError(`${where}: orderBy: table "${shape.name}" has no column "${name}"${shape.nearMiss(name)}`);
+  }
+  if (direction !== 'asc' && direction !== 'desc') {
+    throw new OptionError(
+      `${where}: orderBy: the direction of "${name}" is ${describe(direction)}; use 'asc' or 'desc'`,
+    );
+  }
+  // A column named twice adds nothing: the first mention has already decided.
+  if (!terms.some((term) => term.column === column)) terms.push({ column, direction });
+}
+
+/** An object literal, or one from another realm or `structuredClone`; not a Date, a buffer, an array or a class's. */
+export function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}

@@ -1,0 +1,47 @@
+import { type Connection } from '../connection/connection.ts';
+import { InternalError } from '../errors.ts';
+import { type Handler } from './handlers.ts';
+import { type AnyRepository, type Repositories } from './types.ts';
+
+/** One method of the api. */
+export interface Method {
+  readonly repository: string;
+  readonly name: string;
+  /** `accounts.credit`. */
+  readonly label: string;
+  readonly access: 'read' | 'write';
+  /** The handler on one connection. */
+  readonly on: (connection: Connection) => Handler;
+}
+
+/** Every method of every repository, by repository and name. */
+export type MethodTable = ReadonlyMap<string, ReadonlyMap<string, Method>>;
+
+/** Reads the methods from the handlers that one connection has made. */
+export function methodTable(repositories: Repositories, connection: Connection): MethodTable {
+  const table = new Map<string, ReadonlyMap<string, Method>>();
+  for (const [name, repository] of Object.entries(repositories)) {
+    table.set(name, repositoryMethods(name, repository, connection));
+  }
+  return table;
+}
+
+function repositoryMethods(name: string, repository: AnyRepository, connection: Connection): Map<string, Method> {
+  const reads = connection.reads(repository);
+  const writes = connection.writes(repository);
+  // Refuses a name that both sides make.
+  connection.both(repository);
+  const methods = new Map<string, Method>();
+  const add = (method: string, access: 'read' | 'write'): void => {
+    methods.set(method, { repository: name, name: method, label: `${name}.${method}`, access, on: on(method, access) });
+  };
+  const on = (method: string, access: 'read' | 'write') => (lent: Connection) => {
+    const side = access === 'read' ? lent.reads(repository) : lent.writes(repository);
+    const handler = side.all[method];
+    if (handler === undefined) throw new InternalError(`${name}.${method} is missing on a ${lent.role}`);
+    return handler;
+  };
+  for (const method of Object.keys(reads.all)) add(method, 'read');
+  for (const method of Object.keys(writes.all)) if (!Object.hasOwn(reads.own, method)) add(method, 'write');
+  return methods;
+}

@@ -1,0 +1,41 @@
+import { type BoundStatement } from './handlers.ts';
+
+/** Statements of one connection by their SQL, the most recently used ones. */
+export class StatementCache {
+  readonly #prepare: (source: string) => BoundStatement;
+  readonly #limit: number;
+  readonly #statements = new Map<string, BoundStatement>();
+  #last = '';
+  #lastStatement: BoundStatement | undefined;
+
+  /** @param limit how many statements to keep; one that falls out is finalized when it is collected. */
+  constructor(prepare: (source: string) => BoundStatement, limit = 200) {
+    this.#prepare = prepare;
+    this.#limit = limit;
+  }
+
+  get size(): number {
+    return this.#statements.size;
+  }
+
+  get(source: string): BoundStatement {
+    if (this.#lastStatement !== undefined && this.#last === source) return this.#lastStatement;
+    let statement = this.#statements.get(source);
+    if (statement === undefined) {
+      statement = this.#prepare(source);
+      if (this.#statements.size >= this.#limit) {
+        // A Map iterates in order of insertion, so its first key is the least recently used one.
+        for (const oldest of this.#statements.keys()) {
+          this.#statements.delete(oldest);
+          break;
+        }
+      }
+    } else {
+      this.#statements.delete(source);
+    }
+    this.#statements.set(source, statement);
+    this.#last = source;
+    this.#lastStatement = statement;
+    return statement;
+  }
+}

@@ -1,0 +1,317 @@
+/**
+ * The methods that every table's repository has, on one connection.
+ *
+ * Statements are compiled once for each shape (which columns, which operators) and kept, the most recently used ones; a
+ * call binds values and runs. SQL is written here and not by Drizzle's builders because building costs ten times what
+ * running does; what a column means (its codec, its defaults) stays Drizzle's.
+ */
+import { OptionError, StaleRowError } from '../errors.ts';
+import { compileFilter, type Fragment, isPlain, parseOrder } from './filter.ts';
+import { type BoundStatement, type HandlerSet } from './handlers.ts';
+import { page } from './page.ts';
+import { StatementCache } from './statement-cache.ts';
+import { type ColumnShape, describe, encode, keyValues, tableShape, type TableShape } from './table-shape.ts';
+import { type AnyRepository } from './types.ts';
+
+type Prepare = (source: string) => BoundStatement;
+type Stored = Record<string, unknown>;
+
+/** SQLite's limit on placeholders in one statement. */
+const MAX_VARIABLES = 32_766;
+/** Rows in one INSERT, largest first: few sizes, so that few statements are compiled. */
+const CHUNKS = [256, 16, 1];
+
+/** `get`, `find`, `first`, `page`, `count`, `exists`. */
+export function tableReads(repository: AnyRepository, prepare: Prepare): HandlerSet {
+  const shape = tableShape(repository.table);
+  const statements = new StatementCache(prepare);
+  const select = `SELECT ${shape.selection} FROM ${shape.sql}`;
+  const byKey = once(() => prepare(`${select} WHERE ${keyCondition(shape)}`));
+
+  const where = (filter: unknown, call: string): Fragment => {
+    const fragment = compileFilter(shape, filter, `${shape.name}.${call}`);
+    return { sql: fragment.sql === '' ? '' : ` WHERE ${fragment.sql}`, params: fragment.params };
+  };
+
+  return {
+    get(key) {
+      const row = byKey().get(...keyValues(shape, key, `${shape.name}.get`));
+      return row === undefined ? undefined : decode(shape, row);
+    },
+    find(filter, options) {
+      const call = `${shape.name}.find`;
+      const given = callOptions(options, ['orderBy', 'limit', 'offset'], call);
+      const { sql, params } = where(filter, 'find');
+      const order = orderSql(shape, given.orderBy, call);
+      let text = `${select}${sql}${order}`;
+      if (given.limit !== undefined || given.offset !== undefined) {
+        text += ' LIMIT ? OFFSET ?';
+        params.push(given.limit === undefined ? -1 : count(given.limit, 'limit', call));
+        params.push(given.offset === undefined ? 0 : count(given.offset, 'offset', call));
+      }
+      const rows = statements.get(text).all(...params);
+      if (shape.decoded.length > 0) for (const row of rows) decode(shape, row);
+      return rows;
+    },
+    first(filter, options) {
+      const call = `${shape.name}.first`;
+      const given = callOptions(options, ['orderBy'], call);
+      const { sql, params } = where(filter, 'first');
+      const row = statements.get(`${select}${sql}${orderSql(shape, given.orderBy, call)} LIMIT 1`).get(...params);
+      return row === undefined ? undefined : decode(shape, row);
+    },
+    page: (options) =>
+      page(shape, statements, callOptions(options, ['after', 'limit', 'orderBy', 'filter'], `${shape.name}.page`)),
+    count(filter) {
+      const { sql, params } = where(filter, 'count');
+      return scalar(statements.get(`SELECT count(*) AS value FROM ${shape.sql}${sql}`).get(...params));
+    },
+    exists(filter) {
+      const { sql, params } = where(filter, 'exists');
+      return scalar(statements.get(`SELECT EXISTS (SELECT 1 FROM ${shape.sql}${sql}) AS value`).get(...params)) === 1;
+    },
+  };
+}
+
+/** `insert`, `insertMany`, `update`, `updateMany`, `upsert`, `remove`, `removeMany`. */
+export function tableWrites(repository: AnyRepository, prepare: Prepare): HandlerSet {
+  const shape = tableShape(repository.table);
+  const statements = new StatementCache(prepare);
+  const returning = ` RETURNING ${shape.selection}`;
+  const version = typeof repository.version === 'string' ? shape.columns.get(repository.version) : undefined;
+  const byKey = once(() => prepare(`SELECT ${shape.selection} FROM ${shape.sql} WHERE ${keyCondition(shape)}`));
+  const removal = once(() => prepare(`DELETE FROM ${shape.sql} WHERE ${keyCondition(shape)}`));
+
+  // RETURNING is read with all(), never get(): a statement that is reset before it is done skips the automatic checkpoint.
+  const stored = (statement: BoundStatement, params: unknown[]): unknown => {
+    const [row] = statement.all(...params);
+    return row === undefined ? undefined : decode(shape, row);
+  };
+
+  const assignments = (
+    patch: unknown,
+    call: string,
+    bump: ColumnShape | undefined,
+  ): { sql: string; params: unknown[] } => {
+    if (!isPlain(patch)) throw new OptionError(`${call}: a patch is a plain object, not ${describe(patch)}`);
+    checkColumns(shape, patch, call);
+    const parts: string[] = [];
+    const params: unknown[] = [];
+    for (const column of shape.columns.values()) {
+      if (column === bump) continue;
+      let value = patch[column.name];
+      // A column's own $onUpdate speaks where the patch is silent; a row is not updated by saying nothing at all.
+      if (value === undefined && column.column.onUpdateFn !== undefined) value = column.column.onUpdateFn();
+      if (value === undefined) continue;
+      parts.push(`${column.sql} = ?`);
+      params.push(encode(column, value, `${call}: ${column.name}`));
+    }
+    if (bump !== undefined) parts.push(`${bump.sql} = ${bump.sql} + 1`);
+    return { sql: parts.join(', '), params };
+  };
+
+  const insertSql = (columns: readonly ColumnShape[], rows: number): string => {
+    if (columns.length === 0) return `INSERT INTO ${shape.sql} DEFAULT VALUES`;
+    const tuple = `(${columns.map(() => '?').join(', ')})`;
+    const values = rows === 1 ? tuple : Array.from({ length: rows }, () => tuple).join(', ');
+    return `INSERT INTO ${shape.sql} (${columns.map(({ sql }) => sql).join(', ')}) VALUES ${values}`;
+  };
+
+  return {
+    insert(row) {
+      const { columns, values } = insertion(shape, row, `${shape.name}.insert`);
+      return stored(statements.get(insertSql(columns, 1) + returning), values);
+    },
+    insertMany(rows) {
+      const call = `${shape.name}.insertMany`;
+      if (!Array.isArray(rows)) throw new OptionError(`${call}: takes an array of rows, not ${describe(rows)}`);
+      const prepared = rows.map((row: unknown, index) => insertion(shape, row, `${call}[${String(index)}]`));
+      for (const run of runsOfOneShape(prepared)) {
+        const width = run.columns.length;
+        let at = 0;
+        while (at < run.values.length) {
+          const left = run.values.length - at;
+          const size = CHUNKS.find((chunk) => chunk <= left && chunk * width <= MAX_VARIABLES && width > 0) ?? 1;
+          statements.get(insertSql(run.columns, size)).run(...run.values.slice(at, at + size).flat());
+          at += size;
+        }
+      }
+      return prepared.length;
+    },
+    update(key, patch) {
+      const call = `${shape.name}.update`;
+      const identity = keyValues(shape, key, call);
+      const { sql, params } = assignments(patch, call, version);
+      if (sql === '') {
+        const row = byKey().get(...identity);
+        return row === undefined ? undefined : decode(shape, row);
+      }
+      if (version === undefined) {
+        return stored(statements.get(`UPDATE ${shape.sql} SET ${sql} WHERE ${keyCondition(shape)}${returning}`), [
+          ...params,
+          ...identity,
+        ]);
+      }
+      const expected = (patch as Stored)[version.name];
+      if (!Number.isSafeInteger(expected)) {
+        throw new OptionError(
+          `${call}: the patch must name the version that was read: { ${version.name}: row.${version.name}, … }`,
+        );
+      }
+      const row = stored(
+        statements.get(
+          `UPDATE ${shape.sql} SET ${sql} WHERE ${keyCondition(shape)} AND ${version.sql} = ?${returning}`,
+        ),
+        [...params, ...identity, expected],
+      );
+      if (row !== undefined) return row;
+      const current = byKey().get(...identity) as Stored | undefined;
+      if (current === undefined) return undefined;
+      const actual = current[version.name];
+      throw new StaleRowError(
+        `${call}: the row has version ${String(actual)}, not ${String(expected)}: somebody changed it since it was read; ` +
+          'read it again and decide anew',
+        { table: shape.name, key, expected, actual },
+      );
+    },
+    updateMany(filter, patch) {
+      const call = `${shape.name}.updateMany`;
+      const { sql, params } = assignments(patch, call, version);
+      const condition = required(shape, filter, call);
+      if (sql === '') throw new OptionError(`${call}: the patch names no column`);
+      return statements.get(`UPDATE ${shape.sql} SET ${sql} WHERE ${condition.sql}`).run(...params, ...condition.params)
+        .changes;
+    },
+    upsert(row, options) {
+      const call = `${shape.name}.upsert`;
+      const given = callOptions(options, ['target', 'set'], call);
+      const { columns, values } = insertion(shape, row, call);
+      const target = conflictTarget(shape, given.target, call);
+      let set: { sql: string; params: unknown[] };
+      if (given.set === undefined) {
+        const rest = columns.filter((column) => !target.includes(column) && column !== version);
+        const parts = rest.map(({ sql }) => `${sql} = excluded.${sql}`);
+        if (version !== undefined) parts.push(`${version.sql} = ${shape.sql}.${version.sql} + 1`);
+        set = { sql: parts.join(', '), params: [] };
+      } else {
+        set = assignments(given.set, `${call}: set`, version);
+      }
+      // Without anything to set, setting a target column to itself still makes RETURNING give the row that is there.
+      const [first] = target;
+      if (set.sql === '' && first !== undefined) set.sql = `${first.sql} = ${first.sql}`;
+      const conflict = ` ON CONFLICT (${target.map(({ sql }) => sql).join(', ')}) DO UPDATE SET ${set.sql}`;
+      return stored(statements.get(insertSql(columns, 1) + conflict + returning), [...values, ...set.params]);
+    },
+    remove(key) {
+      return removal().run(...keyValues(shape, key, `${shape.name}.remove`)).changes > 0;
+    },
+    removeMany(filter) {
+      const { sql, params } = required(shape, filter, `${shape.name}.removeMany`);
+      return statements.get(`DELETE FROM ${shape.sql} WHERE ${sql}`).run(...params).changes;
+    },
+  };
+}
+
+interface Insertion {
+  readonly columns: readonly ColumnShape[];
+  readonly values: unknown[];
+}
+
+function insertion(shape: TableShape, row: unknown, call: string): Insertion {
+  if (!isPlain(row)) throw new OptionError(`${call}: a row is a plain object, not ${describe(row)}`);
+  checkColumns(shape, row, call);
+  const columns: ColumnShape[] = [];
+  const values: unknown[] = [];
+  for (const column of shape.columns.values()) {
+    let value = row[column.name];
+    if (value === undefined) value = (column.column.defaultFn ?? column.column.onUpdateFn)?.();
+    // What is still missing is left to the table: its DEFAULT, NULL, or the error of a NOT NULL column.
+    if (value === undefined) continue;
+    columns.push(column);
+    values.push(encode(column, value, `${call}: ${column.name}`));
+  }
+  return { columns, values };
+}
+
+/** Neighbours with the same columns go into one statement; the order of the rows is kept. */
+function runsOfOneShape(rows: readonly Insertion[]): { columns: readonly ColumnShape[]; values: unknown[][] }[] {
+  const runs: { columns: readonly ColumnShape[]; values: unknown[][] }[] = [];
+  for (const { columns, values } of rows) {
+    const last = runs.at(-1);
+    const same = last?.columns.length === columns.length && last.columns.every((column, at) => column === columns[at]);
+    if (last !== undefined && same) last.values.push(values);
+    else runs.push({ columns, values: [values] });
+  }
+  return runs;
+}
+
+function conflictTarget(shape: TableShape, target: unknown, call: string): readonly ColumnShape[] {
+  if (target === undefined) {
+    if (shape.key.length > 0) return shape.key;
+    throw new OptionError(`${call}: table "${shape.name}" has no primary key; name the "target" columns`);
+  }
+  const names: unknown[] = Array.isArray(target) ? target : [target];
+  if (names.length === 0) throw new OptionError(`${call}: "target" names no column`);
+  return names.map((name) => {
+    const column = typeof name === 'string' ? shape.columns.get(name) : undefined;
+    if (column === undefined)
+      throw new OptionError(`${call}: "target": table "${shape.name}" has no column ${describe(name)}`);
+    return column;
+  });
+}
+
+/** A filter that must say something: a forgotten one would hit every row. */
+function required(shape: TableShape, filter: unknown, call: string): Fragment {
+  const fragment = compileFilter(shape, filter, call);
+  if (fragment.sql === '') {
+    throw new OptionError(`${call}: the filter is empty and would match every row; if you mean all, say { and: [] }`);
+  }
+  return fragment;
+}
+
+function checkColumns(shape: TableShape, values: Stored, call: string): void {
+  for (const name in values) {
+    if (!shape.columns.has(name)) {
+      throw new OptionError(`${call}: table "${shape.name}" has no column "${name}"${shape.nearMiss(name)}`);
+    }
+  }
+}
+
+function callOptions(options: unknown, known: readonly string[], call: string): Stored {
+  if (options === undefined) return {};
+  if (!isPlain(options)) throw new OptionError(`${call}: options are a plain object, not ${describe(options)}`);
+  for (const name in options) {
+    if (!known.includes(name)) throw new OptionError(`${call}: unknown option "${name}"; use ${known.join(', ')}`);
+  }
+  return options;
+}
+
+function count(value: unknown, name: string, call: string): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new OptionError(`${call}: ${name} is ${describe(value)}; give a whole number from 0`);
+}
+
+function orderSql(shape: TableShape, orderBy: unknown, call: string): string {
+  const terms = parseOrder(shape, orderBy, call);
+  if (terms.length === 0) return '';
+  return ` ORDER BY ${terms.map(({ column, direction }) => `${column.sql} ${direction}`).join(', ')}`;
+}
+
+function keyCondition(shape: TableShape): string {
+  return shape.key.map(({ sql }) => `${sql} = ?`).join(' AND ');
+}
+
+function decode(shape: TableShape, row: unknown): unknown {
+  const stored = row as Stored;
+  for (const { name, decode: decodeValue } of shape.decoded) stored[name] = decodeValue?.(stored[name]);
+  return stored;
+}
+
+function scalar(row: unknown): number {
+  return Number((row as { value: number | bigint }).value);
+}
+
+function once<T>(make: () => T): () => T {
+  let value: T | undefined;
+  return () => (value ??= make());
+}

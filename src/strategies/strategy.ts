@@ -1,0 +1,19 @@
+import { type Scope } from '../lanes/scope.ts';
+import { type Method, type MethodTable } from '../repository/methods.ts';
+
+/** How calls reach connections. A `Database` holds exactly one. */
+export interface Strategy {
+  readonly methods: MethodTable;
+  /** Runs one call of the api. A write settles after its commit. */
+  call(method: Method, args: readonly unknown[]): Promise<unknown>;
+  /** Runs a callback as one write transaction. */
+  transaction<T>(run: (scope: Scope) => Promise<T>): Promise<T>;
+  /** Runs a callback whose reads all see one state. */
+  snapshot<T>(run: (scope: Scope) => Promise<T>): Promise<T>;
+  /** Resolves when everything that was accepted so far has ended. */
+  idle(): Promise<void>;
+  /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */
+  abandon(reason: (label: string) => Error): string[];
+  /** Checkpoints and closes every connection. Called once, when nothing runs any more. */
+  close(): void;
+}
