@@ -2,7 +2,20 @@
 import './runtime.ts';
 
 export { open } from './open.ts';
-export { defineRepositories, defineRepository, type RepositoryDefinition } from './repository/define.ts';
+export {
+  type AsyncRepositoryDefinition,
+  defineAsyncRepository,
+  defineRepositories,
+  defineRepository,
+  type RepositoryDefinition,
+} from './repository/define.ts';
+export {
+  type AsyncReadDatabase,
+  type AsyncReadTools,
+  type AsyncRepository,
+  type AsyncWriteDatabase,
+  type AsyncWriteTools,
+} from './repository/async-types.ts';
 export { type CloseOptions, type CloseReport, type Database } from './database.ts';
 export { type OpenOptions } from './options.ts';
 export { type Decision, type Rejection } from './connection/decide.ts';

@@ -31,7 +31,7 @@ import { ledger, sentChannel } from './repositories.ts';
 import { createService } from './service.ts';
 
 const interactive = isInteractive(process.stdout, process.env);
-const colour = interactive && !process.env['NO_COLOR'];
+const colour = interactive && !process.env.NO_COLOR;
 const paint: Paint = createPaint(colour);
 const say = (text: string) => process.stdout.write(`${text}\n`);
 
@@ -51,7 +51,7 @@ async function main(args: readonly string[]): Promise<number> {
   say(`Database: ${shorten(options.file)}`);
   say(describeDecision(db.decision, paint));
 
-  const service = createService({ api: db.api, decision: db.decision, onFailure: (error) => console.error(error) });
+  const service = createService({ api: db.api, decision: db.decision, onFailure: console.error });
   try {
     const origin = await listen(service, options.port);
     say(`\nService: ${origin}`);
@@ -83,7 +83,7 @@ async function work(
   };
   sentChannel.subscribe(count);
   const importing = importFile(db, csv, rows, signal);
-  const driving = drive({ origin, clients: 8, until: importing, atLeast: 400, signal });
+  const driving = drive({ origin, clients: 8, until: importing, atLeast: 2000, signal });
   // The clients never fail, so an import that fails is thrown once they have ended, too.
   const driven = await driving;
   const imported = await importing;

@@ -54,7 +54,7 @@ export function describeDrive(report: DriveReport): string {
   return table([
     [
       'HTTP',
-      `${grouped(report.requests)} requests beside the import, ${grouped(report.keys.length)} of them sent money`,
+      `${grouped(report.requests)} requests during the import and after it, ${grouped(report.keys.length)} of them sent money`,
     ],
     ['answers', statuses.map(([status, count]) => `${status}: ${grouped(count)}`).join(', ')],
     ['rate', rate(report.requests, report.elapsed, 'requests')],

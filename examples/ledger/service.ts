@@ -80,7 +80,7 @@ function routes(api: LedgerApi, decision: Decision): readonly Route[] {
       method: 'GET',
       path: '/owners/:owner',
       run: async ({ params }) => {
-        const owner = params['owner'] ?? '';
+        const owner = params.owner ?? '';
         const accounts = await api.accounts.byOwner(owner);
         if (accounts.length === 0) throw new HttpError(404, 'unknown-owner', `nobody called ${owner} has an account`);
         return ok({ owner, cents: accounts.reduce((sum, { cents }) => sum + cents, 0), accounts });
@@ -150,5 +150,5 @@ function answerError(error: unknown, onFailure: (error: unknown) => void): Answe
 }
 
 function refuse(status: number, code: string, message: string, more: object = {}): Answer {
-  return { status, body: { error: { ...more, code, message } } };
+  return { status, body: { error: { code, message, ...more } } };
 }

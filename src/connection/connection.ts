@@ -1,5 +1,5 @@
 import { drizzle } from 'drizzle-orm/better-sqlite3/driver';
-import { HandlerError } from '../errors.ts';
+import { type ConstraintError, HandlerError } from '../errors.ts';
 import {
   bothSides,
   type Handler,
@@ -11,6 +11,8 @@ import {
 } from '../repository/handlers.ts';
 import { type Method } from '../repository/methods.ts';
 import { type AnyRepository, type Repositories } from '../repository/types.ts';
+import { AsyncBench, type StartedRun } from './async-bench.ts';
+import { distinctKeys, newViolations, violatedForeignKeys } from './foreign-keys.ts';
 import { Gate } from './gate.ts';
 import { GuardedClient, refuseUnfinished } from './guarded-client.ts';
 import { type Handle, type NativeStatement } from './handle.ts';
@@ -26,6 +28,8 @@ interface Made {
   all: HandlerSet | undefined;
   making: boolean;
 }
+
+const NO_EFFECTS: readonly Effect[] = [];
 
 /** The SQL of transaction control, compiled at first use. */
 const CONTROL = {
@@ -57,6 +61,7 @@ export class Connection {
   /** Handlers that were seen to run several statements, and so need a transaction for one view of the data. */
   readonly #several = new WeakSet<Handler>();
   #effects: Effect[] = [];
+  #async: AsyncBench | undefined;
 
   constructor(handle: Handle, role: 'writer' | 'reader', repositories: Repositories, place: string) {
     this.handle = handle;
@@ -64,22 +69,25 @@ export class Connection {
     this.#gate = new Gate(place);
     this.#client = new GuardedClient(handle, this.#gate);
     this.#names = new Map(Object.entries(repositories).map(([name, repository]) => [repository, name]));
+    // Drizzle's driver uses no more of a handle than prepare and transaction, which the client has.
+    const db = drizzle(this.#client as object as Handle);
     this.#bench = {
-      // Drizzle's driver uses no more of a handle than prepare and transaction, which the client has.
-      db: drizzle(this.#client as object as Handle),
       prepare: (source) => this.#client.prepare(source),
-      readTools: { use: (repository) => this.reads(repository).all as never },
-      writeTools: {
-        use: (repository) => this.both(repository) as never,
-        afterCommit: (effect) => {
-          if (this.#gate.access !== 'write') {
-            throw new HandlerError(
-              'afterCommit: called outside a write handler’s call; call it while the handler runs',
-            );
-          }
-          this.#effects.push(effect);
+      forReads: [db, { use: (repository: AnyRepository) => this.reads(repository).all }],
+      forWrites: [
+        db,
+        {
+          use: (repository: AnyRepository) => this.both(repository),
+          afterCommit: (effect: Effect) => {
+            if (this.#gate.access !== 'write') {
+              throw new HandlerError(
+                'afterCommit: called outside a write handler’s call; call it while the handler runs',
+              );
+            }
+            this.#effects.push(effect);
+          },
         },
-      },
+      ],
     };
   }
 
@@ -140,6 +148,11 @@ export class Connection {
     return this.#run('write', method.label, method.on(this), args);
   }
 
+  /** Starts an asynchronous handler inside the transaction that is open. */
+  start(method: Method, args: readonly unknown[]): StartedRun {
+    return this.#asyncBench().start(method.access, method.label, method.on(this), args);
+  }
+
   /** Runs one statement of transaction control. @throws translated errors, `BusyError` among them. */
   control(step: keyof typeof CONTROL): void {
     try {
@@ -149,6 +162,15 @@ export class Connection {
     } catch (error) {
       throw translateError(error, { operation: CONTROL[step], handle: this.handle });
     }
+  }
+
+  /** Names the foreign keys for which COMMIT was refused, while the rows that violate them are still there. */
+  explainCommit(error: ConstraintError): unknown {
+    if (error.kind !== 'foreign-key') return error;
+    const after = violatedForeignKeys(this.handle);
+    this.rollback();
+    const keys = distinctKeys(newViolations(violatedForeignKeys(this.handle), after));
+    return translateError(error.cause, { operation: 'COMMIT', handle: this.handle, foreignKeys: () => keys });
   }
 
   /** Ends the open transaction, if there is one. Never throws: whether it worked is `inTransaction`'s to say. */
@@ -163,9 +185,10 @@ export class Connection {
   }
 
   /** Takes the effects that handlers have asked for since the last time. */
-  takeEffects(): Effect[] {
+  takeEffects(): readonly Effect[] {
+    if (this.#effects.length === 0) return NO_EFFECTS;
     const effects = this.#effects;
-    if (effects.length > 0) this.#effects = [];
+    this.#effects = [];
     return effects;
   }
 
@@ -208,13 +231,27 @@ export class Connection {
     made.making = true;
     this.#gate.access = 'prepare';
     try {
-      return make(repository, name, this.#bench);
+      return make(repository, name, repository.kind === 'sync' ? this.#bench : this.#asyncBench().bench);
     } catch (error) {
       throw translateError(error, { operation: `factory of ${name}`, handle: this.handle });
     } finally {
       this.#gate.access = access;
       made.making = false;
     }
+  }
+
+  /** Made for the first asynchronous repository. */
+  #asyncBench(): AsyncBench {
+    return (this.#async ??= new AsyncBench({
+      handle: this.handle,
+      gate: this.#gate,
+      client: this.#client,
+      sides: (repository, access) =>
+        access === 'read' ? [this.reads(repository)] : [this.reads(repository), this.writes(repository)],
+      addEffect: (effect) => {
+        this.#effects.push(effect);
+      },
+    }));
   }
 
   #nameOf(repository: AnyRepository): string {

@@ -5,28 +5,41 @@
  * 2. Each call runs inside a savepoint. A call that throws is undone to its savepoint; the others stay.
  * 3. Some failures end the whole transaction at once (RAISE(ROLLBACK), OR ROLLBACK, a full disk, an I/O error). After each
  *    call `inTransaction` is looked at: if it is gone, that call is guilty, and every other call of the batch is undone.
- * 4. COMMIT. A deferred foreign key passes its savepoint and fails here, and nobody can tell whose it was: everything is
+ * 4. An asynchronous handler is awaited inside its savepoint until the microtask queue is empty. One that has not settled
+ *    by then waits for something else: it is undone, the batch ends, and it runs again in a transaction of its own.
+ * 5. COMMIT. A deferred foreign key passes its savepoint and fails here, and nobody can tell whose it was: everything is
  *    rolled back and every call is undone.
- * 5. What was undone through no fault of its own goes back to the head of the lane, in order, to run again: after (3) as
- *    one batch that ends there, after (4) each alone, so that only the guilty one fails.
+ * 6. What was undone through no fault of its own goes back to the head of the lane, in order, to run again: after (3) as
+ *    one batch that ends there, after (5) each alone, so that only the guilty one fails.
  *
- * A call's promise settles only after (4) has committed what it did, or what it saw.
+ * A call's promise settles only after (5) has committed what it did, or what it saw.
  */
 import { type Connection } from '../connection/connection.ts';
-import { BusyError, TransactionEndedError } from '../errors.ts';
+import { BusyError, ConstraintError, TransactionEndedError } from '../errors.ts';
+import { runAsyncCall } from './async-call.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
 
 /** How a call ended inside its batch; it counts once the batch has committed. */
-interface Ended {
+export interface Ended {
   readonly call: WriteCall;
   readonly result: CallResult;
 }
 
 /** How a batch ended. */
 export type BatchEnd =
-  | { readonly kind: 'done'; readonly ended: readonly Ended[] }
+  | {
+      readonly kind: 'done';
+      readonly ended: readonly Ended[];
+      /** A call that waits for something else, and was undone to run alone. */
+      readonly again: readonly WriteCall[];
+    }
   /** COMMIT found a reader of another process in its way: the transaction is still open, commit again. */
-  | { readonly kind: 'commit-busy'; readonly ended: readonly Ended[]; readonly error: BusyError }
+  | {
+      readonly kind: 'commit-busy';
+      readonly ended: readonly Ended[];
+      readonly again: readonly WriteCall[];
+      readonly error: BusyError;
+    }
   | {
       readonly kind: 'undone';
       readonly guilty: { readonly call: WriteCall; readonly error: unknown } | undefined;
@@ -43,80 +56,141 @@ export interface BatchLimits {
   readonly slice: number;
 }
 
-/**
- * Runs calls from `take` until it has no more or a limit is reached. BEGIN's own failure is thrown, before any call is
- * taken.
- */
-export function runBatch(
-  connection: Connection,
-  take: () => WriteCall | undefined,
-  more: () => boolean,
-  limits: BatchLimits,
-): BatchEnd {
+/** The calls that may join the batch, in order. */
+export interface CallSource {
+  peek(): WriteCall | undefined;
+  take(): WriteCall | undefined;
+}
+
+/** Begins a batch. @throws BEGIN's own failure, before any call is taken */
+export function beginBatch(connection: Connection, calls: CallSource, limits: BatchLimits): Batch {
   connection.control('beginImmediate');
-  const until = performance.now() + limits.slice;
-  const ended: Ended[] = [];
-  let succeeded = 0;
-  for (let call = take(); call !== undefined; call = take()) {
-    // A call without company needs no savepoint: the transaction itself is one.
-    const alone = ended.length === 0 && !more();
-    const result = runCall(connection, call, alone);
-    if (!connection.inTransaction) {
+  return new Batch(connection, calls, limits);
+}
+
+/** A batch whose transaction is open. */
+export class Batch {
+  readonly #connection: Connection;
+  readonly #calls: CallSource;
+  readonly #limits: BatchLimits;
+  readonly #until: number;
+  readonly #ended: Ended[] = [];
+  #succeeded = 0;
+  #current: WriteCall | undefined;
+
+  constructor(connection: Connection, calls: CallSource, limits: BatchLimits) {
+    this.#connection = connection;
+    this.#calls = calls;
+    this.#limits = limits;
+    this.#until = performance.now() + limits.slice;
+  }
+
+  /** Runs calls until there are no more or a limit is reached. A promise only when one of them is asynchronous. */
+  run(): BatchEnd | Promise<BatchEnd> {
+    for (;;) {
+      const call = this.#next();
+      this.#current = call;
+      if (call === undefined) return this.#commit([]);
+      if (call.method.mode === 'async') return this.#runAsync(call);
+      // A call without company needs no savepoint: the transaction itself is one.
+      const alone = this.#ended.length === 0 && this.#calls.peek() === undefined;
+      const end = this.#note(call, this.#runSync(call, alone));
+      if (end !== undefined) return end;
+    }
+  }
+
+  /** Ends a batch whose transaction control itself failed: the call that ran is guilty, the others run again. */
+  fail(error: unknown): BatchEnd {
+    this.#connection.rollback();
+    const again = this.#ended.map(({ call }) => call);
+    const call = this.#current ?? again.pop();
+    return { kind: 'undone', guilty: call === undefined ? undefined : { call, error }, again, alone: false };
+  }
+
+  #next(): WriteCall | undefined {
+    const { length } = this.#ended;
+    if (length > 0) {
+      if (length >= this.#limits.calls || performance.now() >= this.#until) return undefined;
+      if (this.#ended[length - 1]?.call.last === true || this.#calls.peek()?.method.waits === true) return undefined;
+      if (this.#ended[0]?.call.method.waits === true) return undefined;
+    }
+    return this.#calls.take();
+  }
+
+  #runSync(call: WriteCall, alone: boolean): CallResult {
+    const connection = this.#connection;
+    if (!alone) connection.control('savepoint');
+    try {
+      const value = connection.write(call.method, call.args);
+      if (!alone && connection.inTransaction) connection.control('release');
+      return { value, effects: connection.takeEffects() };
+    } catch (error) {
       connection.takeEffects();
-      const error = 'error' in result ? result.error : swallowed(call);
-      return { kind: 'undone', guilty: { call, error }, again: ended.map((each) => each.call), alone: false };
-    }
-    if ('value' in result) succeeded += 1;
-    ended.push({ call, result });
-    if (call.last || ended.length >= limits.calls || performance.now() >= until) break;
-  }
-  if (succeeded === 0) {
-    connection.rollback();
-    return { kind: 'done', ended };
-  }
-  return commitBatch(connection, ended);
-}
-
-/** Commits, or commits again after `commit-busy`. */
-export function commitBatch(connection: Connection, ended: readonly Ended[]): BatchEnd {
-  try {
-    connection.control('commit');
-  } catch (error) {
-    if (error instanceof BusyError && connection.inTransaction) {
-      return { kind: 'commit-busy', ended, error };
-    }
-    return undo(connection, ended, error);
-  }
-  return { kind: 'done', ended };
-}
-
-/** Gives up a batch that cannot commit. */
-export function undo(connection: Connection, ended: readonly Ended[], error: unknown): BatchEnd {
-  connection.rollback();
-  const [first] = ended;
-  if (ended.length === 1 && first !== undefined) {
-    return { kind: 'undone', guilty: { call: first.call, error }, again: [], alone: true };
-  }
-  return { kind: 'undone', guilty: undefined, again: ended.map(({ call }) => call), alone: true };
-}
-
-function runCall(connection: Connection, call: WriteCall, alone: boolean): CallResult {
-  if (!alone) connection.control('savepoint');
-  try {
-    const value = connection.write(call.method, call.args);
-    if (!alone && connection.inTransaction) connection.control('release');
-    return { value, effects: connection.takeEffects() };
-  } catch (error) {
-    connection.takeEffects();
-    if (connection.inTransaction) {
-      // Without a savepoint the call is the whole batch, which has nothing to commit and is rolled back.
-      if (!alone) {
+      // Without a savepoint the call is the whole batch, which then has nothing to commit and is rolled back.
+      if (!alone && connection.inTransaction) {
         connection.control('rollbackTo');
         connection.control('release');
       }
+      return { error };
     }
-    return { error };
   }
+
+  async #runAsync(call: WriteCall): Promise<BatchEnd> {
+    const result = await runAsyncCall(this.#connection, call);
+    if (result === 'waits') {
+      call.method.waits = true;
+      return this.#commit([call]);
+    }
+    return this.#note(call, result) ?? (await this.run());
+  }
+
+  /** Writes down how a call ended; the batch's end when the call ended the whole transaction. */
+  #note(call: WriteCall, result: CallResult): BatchEnd | undefined {
+    if (!this.#connection.inTransaction) {
+      this.#connection.takeEffects();
+      const error = 'error' in result ? result.error : swallowed(call);
+      return { kind: 'undone', guilty: { call, error }, again: this.#ended.map((each) => each.call), alone: false };
+    }
+    if ('value' in result) this.#succeeded += 1;
+    this.#ended.push({ call, result });
+    return undefined;
+  }
+
+  #commit(again: readonly WriteCall[]): BatchEnd {
+    if (this.#succeeded === 0) {
+      this.#connection.rollback();
+      return { kind: 'done', ended: this.#ended, again };
+    }
+    return commitBatch(this.#connection, this.#ended, again);
+  }
+}
+
+/** Commits, or commits again after `commit-busy`. */
+export function commitBatch(connection: Connection, ended: readonly Ended[], again: readonly WriteCall[]): BatchEnd {
+  try {
+    connection.control('commit');
+  } catch (error) {
+    if (error instanceof BusyError && connection.inTransaction) return { kind: 'commit-busy', ended, again, error };
+    return undo(connection, ended, again, error);
+  }
+  return { kind: 'done', ended, again };
+}
+
+/** Gives up a batch that cannot commit. */
+export function undo(
+  connection: Connection,
+  ended: readonly Ended[],
+  again: readonly WriteCall[],
+  error: unknown,
+): BatchEnd {
+  const [first] = ended;
+  if (ended.length === 1 && first !== undefined) {
+    const explained = error instanceof ConstraintError ? connection.explainCommit(error) : error;
+    connection.rollback();
+    return { kind: 'undone', guilty: { call: first.call, error: explained }, again, alone: false };
+  }
+  connection.rollback();
+  return { kind: 'undone', guilty: undefined, again: [...ended.map(({ call }) => call), ...again], alone: true };
 }
 
 function swallowed(call: WriteCall): Error {

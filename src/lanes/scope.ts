@@ -5,7 +5,8 @@ import { type Method } from '../repository/methods.ts';
 /**
  * A transaction or snapshot while its callback runs: the calls of its api, on the one connection that it holds.
  *
- * Calls are synchronous underneath, so siblings in `Promise.all` take turns by themselves. Each write is inside a
+ * Siblings in `Promise.all` take turns: a synchronous handler is over before the next call begins, and an asynchronous one
+ * is waited for. Each write is inside a
  * savepoint: one that fails and is caught undoes itself alone.
  */
 export class Scope {
@@ -16,6 +17,8 @@ export class Scope {
   /** Never resolves; rejects when the scope is given up under its callback. */
   readonly abandoned: Promise<never>;
   #abandon!: (error: Error) => void;
+  /** The last asynchronous call, or a call that waits for it. */
+  #running: Promise<void> | undefined;
   #open = true;
   #broken: unknown;
 
@@ -55,27 +58,51 @@ export class Scope {
     if (this.#broken !== undefined || !this.#connection.inTransaction) throw this.#brokenError();
   }
 
+  /** Runs a call; behind an asynchronous one that is running, for siblings take turns. */
   call(method: Method, args: readonly unknown[]): Promise<unknown> {
-    try {
-      return Promise.resolve(this.#run(method, args));
-    } catch (error) {
-      if (error instanceof SluiceError && method.access === 'write') error.outcome ??= 'rolled-back';
-      return Promise.reject(error);
+    if (this.#running === undefined && method.mode === 'sync') {
+      try {
+        return Promise.resolve(this.#run(method, args));
+      } catch (error) {
+        return Promise.reject(failed(method, error));
+      }
     }
+    const before = this.#running;
+    const result = (async () => {
+      await before;
+      try {
+        return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args));
+      } catch (error) {
+        throw failed(method, error);
+      }
+    })();
+    const done = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#running = done;
+    void done.then(() => {
+      if (this.#running === done) this.#running = undefined;
+    });
+    return result;
   }
 
-  #run(method: Method, args: readonly unknown[]): unknown {
+  #check(method: Method): void {
     if (!this.#open) {
       throw new TransactionEndedError(
         `${method.label}: called after its ${this.#label} had ended; await every call inside the callback`,
       );
     }
-    const connection = this.#connection;
     if (this.#broken !== undefined) throw this.#brokenError();
-    if (method.access === 'read') return connection.read(method, args);
-    if (this.#access === 'read') {
+    if (method.access === 'write' && this.#access === 'read') {
       throw new ReadOnlyError(`${method.label}: a write inside a ${this.#label}; use transaction for writes`);
     }
+  }
+
+  #run(method: Method, args: readonly unknown[]): unknown {
+    this.#check(method);
+    const connection = this.#connection;
+    if (method.access === 'read') return connection.read(method, args);
     connection.control('savepoint');
     try {
       const result = connection.write(method, args);
@@ -84,14 +111,39 @@ export class Scope {
       this.#effects.push(...connection.takeEffects());
       return result;
     } catch (error) {
-      connection.takeEffects();
-      if (connection.inTransaction) {
-        connection.control('rollbackTo');
-        connection.control('release');
-      } else {
-        this.#broken = error;
-      }
+      this.#undo(error);
       throw error;
+    }
+  }
+
+  async #runAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
+    this.#check(method);
+    const connection = this.#connection;
+    if (method.access === 'write') connection.control('savepoint');
+    const run = connection.start(method, args);
+    try {
+      const result = await Promise.race([run.promise, this.abandoned]);
+      if (method.access === 'read') return result;
+      if (!connection.inTransaction) throw this.#brokenError();
+      connection.control('release');
+      this.#effects.push(...connection.takeEffects());
+      return result;
+    } catch (error) {
+      if (method.access === 'write') this.#undo(error);
+      throw error;
+    } finally {
+      run.end();
+    }
+  }
+
+  #undo(error: unknown): void {
+    const connection = this.#connection;
+    connection.takeEffects();
+    if (connection.inTransaction) {
+      connection.control('rollbackTo');
+      connection.control('release');
+    } else {
+      this.#broken = error;
     }
   }
 
@@ -101,4 +153,9 @@ export class Scope {
       { cause: this.#broken },
     );
   }
+}
+
+function failed(method: Method, error: unknown): unknown {
+  if (error instanceof SluiceError && method.access === 'write') error.outcome ??= 'rolled-back';
+  return error;
 }

@@ -12,7 +12,7 @@
  */
 import { retryDelay } from '../connection/busy.ts';
 import { BusyError, type Holder, InternalError, type Outcome, QueueFullError, TimeoutError } from '../errors.ts';
-import { type BatchEnd, commitBatch, runBatch, undo } from './batch.ts';
+import { type Batch, type BatchEnd, beginBatch, commitBatch, undo } from './batch.ts';
 import { Fifo } from './fifo.ts';
 import { type Seat } from './seat.ts';
 import { type WriteCall } from './write-call.ts';
@@ -134,18 +134,18 @@ export class WriteLane {
   }
 
   #runBatch(seat: Seat): void {
-    const next = (): WriteCall | undefined => {
+    const peek = (): WriteCall | undefined => {
       const entry = this.#queue.peek();
       return entry?.kind === 'call' && entry.seat === seat ? entry : undefined;
     };
     const take = (): WriteCall | undefined => {
-      const call = next();
+      const call = peek();
       if (call !== undefined) this.#take();
       return call;
     };
-    let end: BatchEnd;
+    let batch: Batch;
     try {
-      end = runBatch(seat.connection, take, () => next() !== undefined, seat.limits);
+      batch = beginBatch(seat.connection, { peek, take }, seat.limits);
     } catch (error) {
       if (error instanceof BusyError) {
         this.#runWhenTheLockMayBeFree();
@@ -157,19 +157,39 @@ export class WriteLane {
       return;
     }
     this.#refusals = 0;
-    this.#finish(seat, end);
+    const head = peek()?.label ?? 'a batch';
+    let end: BatchEnd | Promise<BatchEnd>;
+    try {
+      end = batch.run();
+    } catch (error) {
+      end = batch.fail(error);
+    }
+    if (end instanceof Promise) {
+      const failed = (error: unknown): BatchEnd => batch.fail(error);
+      void this.#finishLater(seat, head, end.catch(failed));
+    } else {
+      this.#finish(seat, end);
+    }
+  }
+
+  /** A batch with an asynchronous handler holds the lane until it has ended. */
+  async #finishLater(seat: Seat, label: string, end: Promise<BatchEnd>): Promise<void> {
+    this.#holder = { seat, label, since: performance.now() };
+    for (const { deadline } of this.#queue) this.#watch(deadline);
+    const ended = await end;
+    this.#holder = undefined;
+    this.#finish(seat, ended);
   }
 
   #finish(seat: Seat, end: BatchEnd): void {
     switch (end.kind) {
       case 'done':
+        this.#putBack(seat, end.again);
         for (const { call, result } of end.ended) call.settle(result);
         break;
       case 'undone':
-        if (seat.connection.inTransaction) seat.replace();
         for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;
-        this.#queue.unshift(end.again);
-        seat.queued += end.again.length;
+        this.#putBack(seat, end.again);
         end.guilty?.call.reject(end.guilty.error, 'rolled-back');
         break;
       case 'commit-busy':
@@ -180,6 +200,12 @@ export class WriteLane {
     this.#runAfterTheLoopTurned();
   }
 
+  #putBack(seat: Seat, calls: readonly WriteCall[]): void {
+    if (calls.length === 0) return;
+    this.#queue.unshift(calls);
+    seat.queued += calls.length;
+  }
+
   /** Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held. */
   #commitLater(seat: Seat, end: Extract<BatchEnd, { kind: 'commit-busy' }>): void {
     const deadline = Math.max(...end.ended.map(({ call }) => call.deadline));
@@ -187,8 +213,8 @@ export class WriteLane {
     setTimeout(() => {
       const next =
         performance.now() >= deadline
-          ? undo(seat.connection, end.ended, end.error)
-          : commitBatch(seat.connection, end.ended);
+          ? undo(seat.connection, end.ended, end.again, end.error)
+          : commitBatch(seat.connection, end.ended, end.again);
       if (next.kind === 'commit-busy') {
         this.#commitLater(seat, next);
         return;

@@ -43,7 +43,12 @@ export class Writer implements Seat {
   replace(): void {
     if (this.#reopen === undefined) return;
     const broken = this.#connection;
-    this.#connection = this.#reopen();
+    try {
+      this.#connection = this.#reopen();
+    } catch {
+      // Whoever comes next finds BEGIN failing on the old one, with an error that says why.
+      return;
+    }
     broken.close();
   }
 

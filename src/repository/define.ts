@@ -1,6 +1,14 @@
 import { getTableConfig } from 'drizzle-orm/sqlite-core/utils';
 import { type SQLiteTable } from 'drizzle-orm/sqlite-core/table';
 import { OptionError } from '../errors.ts';
+import {
+  type AsyncReadDatabase,
+  type AsyncReadTools,
+  type AsyncRepository,
+  type AsyncWriteDatabase,
+  type AsyncWriteTools,
+  type CheckAsyncHandlers,
+} from './async-types.ts';
 import { describe, tableShape } from './table-shape.ts';
 import {
   type CheckHandlers,
@@ -59,32 +67,60 @@ export function defineRepository<
   const K extends keyof Row<T> & string = never,
   const V extends keyof Row<T> & string = never,
 >(table: T, definition: RepositoryDefinition<T, R, W, K, V> = {}): Repository<T, R, W, K, V> {
-  const name = tableName(table);
-  const where = `defineRepository(${name})`;
-  for (const option of Object.keys(definition)) {
-    if (!DEFINITION_OPTIONS.includes(option)) {
-      throw new OptionError(`${where}: unknown option "${option}"; use ${DEFINITION_OPTIONS.join(', ')}`);
-    }
-  }
-  const shape = tableShape(table);
-  for (const column of [...(definition.key ?? []), ...(definition.version === undefined ? [] : [definition.version])]) {
-    if (!shape.columns.has(column)) {
-      throw new OptionError(`${where}: the table has no column "${column}"${shape.nearMiss(column)}`);
-    }
-  }
-  const keyNames = shape.key.map((column) => column.name);
-  if (definition.key !== undefined && String([...definition.key].sort()) !== String([...keyNames].sort())) {
-    throw new OptionError(`${where}: the primary key is (${keyNames.join(', ')}), not (${definition.key.join(', ')})`);
-  }
-  if (definition.version !== undefined) {
-    const type = shape.columns.get(definition.version)?.column.columnType;
-    if (type !== 'SQLiteInteger') {
-      throw new OptionError(
-        `${where}: the version column "${definition.version}" is ${String(type)}; use an integer()`,
-      );
-    }
-  }
+  validateDefinition('defineRepository', table, definition);
   return {
+    kind: 'sync',
+    table,
+    reads: definition.reads,
+    writes: definition.writes,
+    key: definition.key,
+    version: definition.version,
+  };
+}
+
+/** What {@link RepositoryDefinition} is to `defineRepository`, for handlers that `await`. */
+export interface AsyncRepositoryDefinition<
+  T extends SQLiteTable,
+  R extends Handlers,
+  W extends Handlers,
+  K extends keyof Row<T> & string,
+  V extends keyof Row<T> & string,
+> {
+  readonly reads?: (db: AsyncReadDatabase, tools: AsyncReadTools) => R & CheckAsyncHandlers<R>;
+  readonly writes?: (db: AsyncWriteDatabase, tools: AsyncWriteTools) => W & CheckAsyncHandlers<W>;
+  readonly key?: readonly K[];
+  readonly version?: V;
+}
+
+/**
+ * Makes a repository whose handlers `await` their queries: the form for code that must also run on a server. It is called
+ * like any other, and both kinds may stand in one registry.
+ *
+ * A handler that awaits nothing but its `db` shares a transaction with the calls around it. One that waits for anything
+ * else (a timer, the network) is undone and run again in a transaction of its own, during which all other writes wait;
+ * `db.stats()` names it. Prefer `defineRepository` for code that stays on SQLite.
+ *
+ * @example
+ * const notes = defineAsyncRepository(notesTable, {
+ *   writes: (db) => ({
+ *     async tag(id: number, tag: string) {
+ *       const [note] = await db.select().from(notesTable).where(eq(notesTable.id, id));
+ *       if (note !== undefined) await db.insert(tags).values({ note: id, tag });
+ *     },
+ *   }),
+ * });
+ * @throws {OptionError} as `defineRepository`
+ */
+export function defineAsyncRepository<
+  T extends SQLiteTable,
+  R extends Handlers = NoHandlers,
+  W extends Handlers = NoHandlers,
+  const K extends keyof Row<T> & string = never,
+  const V extends keyof Row<T> & string = never,
+>(table: T, definition: AsyncRepositoryDefinition<T, R, W, K, V> = {}): AsyncRepository<T, R, W, K, V> {
+  validateDefinition('defineAsyncRepository', table, definition);
+  return {
+    kind: 'async',
     table,
     reads: definition.reads,
     writes: definition.writes,
@@ -140,4 +176,35 @@ function tableName(table: SQLiteTable): string {
 
 function isRepository(value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'table' in value && 'reads' in value && 'writes' in value;
+}
+
+function validateDefinition(
+  maker: string,
+  table: SQLiteTable,
+  definition: { readonly key?: readonly string[]; readonly version?: string },
+): void {
+  const where = `${maker}(${tableName(table)})`;
+  for (const option of Object.keys(definition)) {
+    if (!DEFINITION_OPTIONS.includes(option)) {
+      throw new OptionError(`${where}: unknown option "${option}"; use ${DEFINITION_OPTIONS.join(', ')}`);
+    }
+  }
+  const shape = tableShape(table);
+  for (const column of [...(definition.key ?? []), ...(definition.version === undefined ? [] : [definition.version])]) {
+    if (!shape.columns.has(column)) {
+      throw new OptionError(`${where}: the table has no column "${column}"${shape.nearMiss(column)}`);
+    }
+  }
+  const keyNames = shape.key.map((column) => column.name);
+  if (definition.key !== undefined && String([...definition.key].sort()) !== String([...keyNames].sort())) {
+    throw new OptionError(`${where}: the primary key is (${keyNames.join(', ')}), not (${definition.key.join(', ')})`);
+  }
+  if (definition.version !== undefined) {
+    const type = shape.columns.get(definition.version)?.column.columnType;
+    if (type !== 'SQLiteInteger') {
+      throw new OptionError(
+        `${where}: the version column "${definition.version}" is ${String(type)}; use an integer()`,
+      );
+    }
+  }
 }

@@ -3,7 +3,7 @@
  */
 import { HandlerError } from '../errors.ts';
 import { tableReads, tableWrites } from './table-methods.ts';
-import { type AnyRepository, type ReadDatabase, type ReadTools, type WriteDatabase, type WriteTools } from './types.ts';
+import { type AnyRepository } from './types.ts';
 
 /** A handler as it is called. */
 export type Handler = (...args: readonly unknown[]) => unknown;
@@ -15,33 +15,41 @@ export interface BoundStatement {
   run(...params: unknown[]): { changes: number; lastInsertRowid: number | bigint };
   get(...params: unknown[]): unknown;
   all(...params: unknown[]): unknown[];
+  /** The same statement with rows as arrays. */
+  raw(): BoundStatement;
 }
 
-/** What handlers are made with. */
+/** What the handlers of one kind are made with. */
 export interface Workbench {
-  readonly db: ReadDatabase & WriteDatabase;
+  /** Compiles a statement on the connection. */
   readonly prepare: (source: string) => BoundStatement;
-  readonly readTools: ReadTools;
-  readonly writeTools: WriteTools;
+  /** What factories are called with: a Drizzle database and tools, of the repository's kind. */
+  readonly forReads: readonly [db: object, tools: object];
+  readonly forWrites: readonly [db: object, tools: object];
 }
 
 /** One side of a repository, its reads or its writes, on one connection. */
 export interface HandlerSide {
-  /** The names that the repository's own factory made. */
+  /** What the repository's own factory made. */
   readonly own: HandlerSet;
-  /** The table's methods and the own ones, which replace them. */
+  /** The table's methods, and the own ones, which replace them. */
   readonly all: HandlerSet;
 }
 
+type Factory = (db: object, tools: object) => unknown;
+
 /** The reads of a repository. */
 export function makeReads(repository: AnyRepository, name: string, bench: Workbench): HandlerSide {
-  const own = checked(repository.reads?.(bench.db, bench.readTools), `${name}.reads`);
+  // The workbench is the one of the repository's kind, which is what its factories take.
+  const factory = repository.reads as Factory | undefined;
+  const own = checked(factory?.(...bench.forReads), `${name}.reads`, repository.kind);
   return { own, all: { ...tableReads(repository, bench.prepare), ...own } };
 }
 
 /** The writes of a repository. */
 export function makeWrites(repository: AnyRepository, name: string, bench: Workbench): HandlerSide {
-  const own = checked(repository.writes?.(bench.db, bench.writeTools), `${name}.writes`);
+  const factory = repository.writes as Factory | undefined;
+  const own = checked(factory?.(...bench.forWrites), `${name}.writes`, repository.kind);
   return { own, all: { ...tableWrites(repository, bench.prepare), ...own } };
 }
 
@@ -56,7 +64,7 @@ export function bothSides(reads: HandlerSide, writes: HandlerSide, name: string)
 }
 
 /** Refuses at once what would break each call: a factory or handler that is asynchronous, or no function at all. */
-function checked(own: unknown, where: string): HandlerSet {
+function checked(own: unknown, where: string, kind: AnyRepository['kind']): HandlerSet {
   if (own === undefined) return {};
   if (typeof own !== 'object' || own === null || 'then' in own) {
     throw new HandlerError(`${where}: the factory must return an object of functions and be synchronous itself`);
@@ -64,7 +72,7 @@ function checked(own: unknown, where: string): HandlerSet {
   for (const [method, handler] of Object.entries(own)) {
     if (typeof handler !== 'function') throw new HandlerError(`${where}.${method} is not a function`);
     const { name } = (handler as Handler).constructor;
-    if (name === 'AsyncFunction' || name === 'AsyncGeneratorFunction') {
+    if (kind === 'sync' && (name === 'AsyncFunction' || name === 'AsyncGeneratorFunction')) {
       throw new HandlerError(
         `${where}.${method} is an async function: its writes would go on after its transaction; ` +
           'make it synchronous, or define it with defineAsyncRepository',

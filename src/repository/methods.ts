@@ -10,6 +10,12 @@ export interface Method {
   /** `accounts.credit`. */
   readonly label: string;
   readonly access: 'read' | 'write';
+  readonly mode: 'sync' | 'async';
+  /**
+   * An asynchronous handler that was seen to wait for something other than its database: from then on it gets a
+   * transaction of its own. Set by whoever ran it.
+   */
+  waits: boolean;
   /** The handler on one connection. */
   readonly on: (connection: Connection) => Handler;
 }
@@ -33,7 +39,17 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
   connection.both(repository);
   const methods = new Map<string, Method>();
   const add = (method: string, access: 'read' | 'write'): void => {
-    methods.set(method, { repository: name, name: method, label: `${name}.${method}`, access, on: on(method, access) });
+    const side = access === 'read' ? reads : writes;
+    methods.set(method, {
+      repository: name,
+      name: method,
+      label: `${name}.${method}`,
+      access,
+      // A table's own methods are synchronous underneath, in either kind of repository.
+      mode: repository.kind === 'async' && Object.hasOwn(side.own, method) ? 'async' : 'sync',
+      waits: false,
+      on: on(method, access),
+    });
   };
   const on = (method: string, access: 'read' | 'write') => (lent: Connection) => {
     const side = access === 'read' ? lent.reads(repository) : lent.writes(repository);

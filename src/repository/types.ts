@@ -168,18 +168,18 @@ export interface TableWrites<T extends SQLiteTable, K extends keyof Row<T>, V ex
 /** What a `reads` factory gets beside its database. */
 export interface ReadTools {
   /** Another repository's reads, on this same connection. */
-  use<R extends AnyRepository>(repository: R): ReadsOf<R>;
+  readonly use: <R extends SyncRepository>(repository: R) => ReadsOf<R>;
 }
 
 /** What a `writes` factory gets beside its database. */
 export interface WriteTools {
   /** Another repository's handlers, on this same connection and in this same transaction. */
-  use<R extends AnyRepository>(repository: R): ReadsOf<R> & WritesOf<R>;
+  readonly use: <R extends SyncRepository>(repository: R) => ReadsOf<R> & WritesOf<R>;
   /**
    * Runs a function once, after the commit that makes this call durable; never for a call that was undone. Handlers may
    * run again after a replay, so whatever touches anything but the database belongs here.
    */
-  afterCommit(effect: () => void): void;
+  readonly afterCommit: (effect: () => void) => void;
 }
 
 /** A table with its handlers, as `defineRepository` makes it. */
@@ -190,6 +190,7 @@ export interface Repository<
   K extends keyof Row<T> = never,
   V extends keyof Row<T> = never,
 > {
+  readonly kind: 'sync';
   readonly table: T;
   readonly reads: ((db: ReadDatabase, tools: ReadTools) => R) | undefined;
   readonly writes: ((db: WriteDatabase, tools: WriteTools) => W) | undefined;
@@ -197,11 +198,12 @@ export interface Repository<
   readonly version: V | undefined;
 }
 
-/** Any repository, for constraints. */
+/** Any repository, for constraints: what a factory takes is its own affair. */
 export interface AnyRepository {
+  readonly kind: 'sync' | 'async';
   readonly table: SQLiteTable;
-  readonly reads: ((db: ReadDatabase, tools: ReadTools) => Handlers) | undefined;
-  readonly writes: ((db: WriteDatabase, tools: WriteTools) => Handlers) | undefined;
+  readonly reads: ((db: never, tools: never) => Handlers) | undefined;
+  readonly writes: ((db: never, tools: never) => Handlers) | undefined;
   readonly key: readonly PropertyKey[] | undefined;
   readonly version: PropertyKey | undefined;
 }
@@ -226,7 +228,21 @@ export type WritesOf<R extends AnyRepository> = Omit<
   OwnWrites<R>;
 
 /** A handler seen from outside. */
-type Promised<F> = F extends (...args: infer A) => infer R ? (...args: A) => Promise<R> : never;
+type Promised<F> = F extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>> : never;
+
+/** A repository whose handlers are synchronous, which is what a synchronous handler can use. */
+export interface SyncRepository extends AnyRepository {
+  readonly kind: 'sync';
+}
+
+/** A repository's handlers as an asynchronous handler uses them: its own kind decides whether they are awaited. */
+export type UsedIn<R extends AnyRepository, Access extends 'read' | 'write'> = R extends SyncRepository
+  ? Access extends 'read'
+    ? ReadsOf<R>
+    : ReadsOf<R> & WritesOf<R>
+  : Access extends 'read'
+    ? RepositoryReads<R>
+    : RepositoryApi<R>;
 
 /** One repository as it is called from anywhere. */
 export type RepositoryApi<R extends AnyRepository> = {

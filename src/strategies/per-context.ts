@@ -4,6 +4,7 @@
  */
 import { type Connection } from '../connection/connection.ts';
 import { BusyError, ReadOnlyError } from '../errors.ts';
+import { runAsyncRead } from '../lanes/async-call.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { type Scope } from '../lanes/scope.ts';
@@ -42,6 +43,7 @@ export class PerContext implements Strategy {
 
   call(method: Method, args: readonly unknown[]): Promise<unknown> {
     if (method.access === 'write') return this.#writer?.write(method, args) ?? refuseWrite(method.label);
+    if (method.mode === 'async') return this.#readAsync(method, args);
     try {
       const reader = this.#readers.idle();
       if (reader !== undefined) return Promise.resolve(reader.read(method, args));
@@ -84,6 +86,15 @@ export class PerContext implements Strategy {
     if (this.#writer === undefined) return;
     finishFile(this.#writer.connection);
     this.#writer.connection.close();
+  }
+
+  async #readAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
+    const reader = await this.#readers.lease(method.label, this.#timeout);
+    try {
+      return await runAsyncRead(reader, method, args, this.#timeout);
+    } finally {
+      this.#readers.giveBack(reader);
+    }
   }
 
   /** Every reader is leased, or SQLite was recovering: rare, and worth a wait. */

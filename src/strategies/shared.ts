@@ -3,6 +3,7 @@
  * write lane, whose turns are the mutex.
  */
 import { BusyError } from '../errors.ts';
+import { runAsyncRead } from '../lanes/async-call.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { type Scope } from '../lanes/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
@@ -28,6 +29,7 @@ export class Shared implements Strategy {
   call(method: Method, args: readonly unknown[]): Promise<unknown> {
     const writer = this.#writer;
     if (method.access === 'write') return writer.write(method, args);
+    if (method.mode === 'async') return this.#readAsync(method, args);
     if (!writer.lane.isHeldBy(writer)) {
       try {
         return Promise.resolve(this.#read(method, args));
@@ -63,6 +65,12 @@ export class Shared implements Strategy {
   close(): void {
     finishFile(this.#writer.connection);
     this.#writer.connection.close();
+  }
+
+  #readAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
+    return this.#writer.hold(method.label, this.#timeout, (connection) =>
+      runAsyncRead(connection, method, args, this.#timeout),
+    );
   }
 
   #read(method: Method, args: readonly unknown[]): unknown {

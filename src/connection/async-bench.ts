@@ -1,0 +1,141 @@
+/**
+ * Runs asynchronous handlers on a synchronous handle.
+ *
+ * Drizzle's proxy driver gives the handlers a database whose results are promises. Each statement runs at once when it is
+ * reached, and settles in the microtask queue; between the statements the gate is closed, and what opens it is the run
+ * that the statement belongs to.
+ */
+import { drizzle } from 'drizzle-orm/sqlite-proxy/driver';
+import { TransactionEndedError } from '../errors.ts';
+import { type Handler, type HandlerSet, type HandlerSide, type Workbench } from '../repository/handlers.ts';
+import { StatementCache } from '../repository/statement-cache.ts';
+import { type AnyRepository } from '../repository/types.ts';
+import { AsyncRun } from './async-run.ts';
+import { type Gate } from './gate.ts';
+import { type GuardedClient } from './guarded-client.ts';
+import { type Handle } from './handle.ts';
+import { translateError } from './sqlite-errors.ts';
+
+/** What the connection lends to its asynchronous handlers. */
+export interface Lender {
+  readonly handle: Handle;
+  readonly gate: Gate;
+  readonly client: GuardedClient;
+  readonly sides: (repository: AnyRepository, access: 'read' | 'write') => readonly HandlerSide[];
+  readonly addEffect: (effect: () => void) => void;
+}
+
+/** A handler that has been started. */
+export interface StartedRun {
+  readonly promise: Promise<unknown>;
+  /** Ends the run: whatever it still tries on this connection is refused. */
+  readonly end: () => void;
+}
+
+/** The asynchronous handlers of one connection. */
+export class AsyncBench {
+  readonly bench: Workbench;
+  readonly #lender: Lender;
+  #run: AsyncRun | undefined;
+
+  constructor(lender: Lender) {
+    this.#lender = lender;
+    const statements = new StatementCache((source) => lender.client.prepare(source));
+    const db = drizzle((source, params, method) => {
+      try {
+        return Promise.resolve(this.#enter(() => query(statements, source, params, method)));
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    });
+    this.bench = {
+      prepare: (source) => lender.client.prepare(source),
+      forReads: [db, { use: (repository: AnyRepository) => this.#use(repository, 'read') }],
+      forWrites: [
+        db,
+        {
+          use: (repository: AnyRepository) => this.#use(repository, 'write'),
+          afterCommit: (effect: () => void) => {
+            AsyncRun.current(this.#run);
+            lender.addEffect(effect);
+          },
+        },
+      ],
+    };
+  }
+
+  /** Starts a handler. One at a time on a connection. */
+  start(access: 'read' | 'write', label: string, handler: Handler, args: readonly unknown[]): StartedRun {
+    const run = new AsyncRun(access, label);
+    this.#run = run;
+    const promise = run.start(async () => {
+      try {
+        return await handler(...args);
+      } catch (error) {
+        throw translateError(error, { operation: label, handle: this.#lender.handle });
+      }
+    });
+    // A run that was given up on may still fail, and nobody is listening any more.
+    promise.catch(() => undefined);
+    const end = (): void => {
+      run.open = false;
+      if (this.#run === run) this.#run = undefined;
+    };
+    return { promise, end };
+  }
+
+  /** Opens the gate for the length of a synchronous step of the current run. */
+  #enter<T>(step: () => T): T {
+    const run = AsyncRun.current(this.#run);
+    const { gate, handle } = this.#lender;
+    if (run.access === 'write' && !handle.inTransaction) {
+      throw new TransactionEndedError(
+        `${run.label}: an earlier statement of this call ended the whole transaction, and the handler caught its error; let it pass`,
+      );
+    }
+    gate.access = run.access;
+    gate.label = run.label;
+    try {
+      return step();
+    } finally {
+      gate.access = 'none';
+    }
+  }
+
+  /** A repository's handlers as an asynchronous handler uses them. */
+  #use(repository: AnyRepository, access: 'read' | 'write'): HandlerSet {
+    const used: Record<string, Handler> = {};
+    for (const side of this.#lender.sides(repository, access)) {
+      for (const [name, handler] of Object.entries(side.all)) {
+        if (repository.kind === 'sync') used[name] = (...args) => this.#enter(() => handler(...args));
+        else if (Object.hasOwn(side.own, name)) used[name] = handler;
+        else if (!Object.hasOwn(used, name))
+          used[name] = (...args) => settle(() => this.#enter(() => handler(...args)));
+      }
+    }
+    return used;
+  }
+}
+
+function settle(step: () => unknown): Promise<unknown> {
+  try {
+    return Promise.resolve(step());
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function query(
+  statements: StatementCache,
+  source: string,
+  params: unknown[],
+  method: 'run' | 'all' | 'values' | 'get',
+): { rows: unknown[] } {
+  const statement = statements.get(source);
+  if (method === 'run') return { rows: [], ...statement.run(...params) };
+  // Rows as arrays, which is what Drizzle maps. RETURNING is read to its end, see table-methods.ts.
+  const rows = statement.raw().all(...params);
+  if (method !== 'get') return { rows };
+  // For `get` the proxy driver takes the one row in place of the rows, and its absence for none.
+  return { rows: rows[0] as unknown[] };
+}

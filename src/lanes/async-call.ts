@@ -1,0 +1,88 @@
+import { type StartedRun } from '../connection/async-bench.ts';
+import { type Connection } from '../connection/connection.ts';
+import { TimeoutError } from '../errors.ts';
+import { type Method } from '../repository/methods.ts';
+import { type CallResult, type WriteCall } from './write-call.ts';
+
+/**
+ * Runs an asynchronous handler inside a savepoint of the open transaction. `'waits'` when it has not settled although no
+ * microtask is left: it waits for something that is not this connection, and was undone. A handler that is known to wait
+ * is alone in its transaction, and awaited until its deadline.
+ */
+export async function runAsyncCall(connection: Connection, call: WriteCall): Promise<CallResult | 'waits'> {
+  connection.control('savepoint');
+  const run = connection.start(call.method, call.args);
+  try {
+    const ended = await settled(run, call);
+    if (ended === 'waits') {
+      undoSavepoint(connection);
+      return 'waits';
+    }
+    if (connection.inTransaction) connection.control('release');
+    return { value: ended.value, effects: connection.takeEffects() };
+  } catch (error) {
+    undoSavepoint(connection);
+    return { error };
+  } finally {
+    run.end();
+  }
+}
+
+/** Runs an asynchronous read handler in a read transaction, until its deadline. The caller owns the connection. */
+export async function runAsyncRead(
+  connection: Connection,
+  method: Method,
+  args: readonly unknown[],
+  timeout: number,
+): Promise<unknown> {
+  connection.control('begin');
+  const run = connection.start(method, args);
+  try {
+    return await withDeadline(run, method.label, timeout);
+  } finally {
+    run.end();
+    connection.rollback();
+  }
+}
+
+async function settled(run: StartedRun, call: WriteCall): Promise<{ value: unknown } | 'waits'> {
+  const value = run.promise.then((result) => ({ value: result }));
+  if (!call.method.waits) return Promise.race([value, microtasksDone()]);
+  return { value: await withDeadline(run, call.label, call.deadline - performance.now()) };
+}
+
+async function withDeadline(run: StartedRun, label: string, timeout: number): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(
+        new TimeoutError(
+          `${label}: had not ended after ${Math.round(timeout)} ms and was undone; await less inside the handler, or raise ` +
+            'the option "timeout"',
+          { wait: 'handler', holder: { label, heldFor: timeout } },
+        ),
+      );
+    }, timeout);
+  });
+  try {
+    return await Promise.race([run.promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** From a microtask nextTick comes after every other microtask, those that are queued meanwhile included. */
+function microtasksDone(): Promise<'waits'> {
+  return new Promise((resolve) => {
+    queueMicrotask(() => {
+      process.nextTick(resolve, 'waits');
+    });
+  });
+}
+
+function undoSavepoint(connection: Connection): void {
+  connection.takeEffects();
+  if (!connection.inTransaction) return;
+  connection.control('rollbackTo');
+  connection.control('release');
+}
