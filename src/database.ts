@@ -1,5 +1,10 @@
+import { abortError, type ContextOptions, currentContext, runInContext } from './context/context.ts';
 import { type Decision } from './connection/decide.ts';
 import { ClosedError } from './errors.ts';
+import { type WriteStats } from './observe/lane-stats.ts';
+import { adviceOn } from './observe/advice.ts';
+import { type ReaderStats } from './observe/reader-stats.ts';
+import { callChannel } from './observe/trace.ts';
 import { type Scope } from './lanes/scope.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
@@ -18,6 +23,15 @@ export interface CloseReport {
   readonly abandoned: readonly string[];
 }
 
+/** What `stats` answers. */
+export interface DatabaseStats {
+  /** `undefined` for a database that is only read. */
+  readonly writes: WriteStats | undefined;
+  readonly readers: ReaderStats;
+  /** What would make it faster, in sentences. */
+  readonly advice: readonly string[];
+}
+
 /** An open database (`Database<typeof ledger>`): the api, and what surrounds it. Made by `open`. */
 export interface Database<G extends Registry = Registry> extends AsyncDisposable {
   /** Every method of every repository. Callable from any context; a write settles after its commit. */
@@ -34,6 +48,16 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
   transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T>;
   /** Runs several reads on one consistent view, while others go on writing (under `shared` they wait). */
   snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T>;
+  /**
+   * Puts a deadline, a signal and a name around every call that is made inside, however deep. Contexts nest: the sooner
+   * deadline and either signal count.
+   *
+   * @example
+   * await db.context({ timeout: 500, signal: request.signal, label: 'GET /accounts' }, () => listAccounts());
+   */
+  context<T>(options: ContextOptions, run: () => T): T;
+  /** What happened so far: a plain object, made anew for each call. */
+  stats(): DatabaseStats;
   /**
    * Refuses new calls, finishes accepted ones, empties the WAL and closes every connection. Idempotent. With `drain`, what
    * has not ended by then is rejected with `ClosedError` and named in the report.
@@ -56,18 +80,30 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     this.#leave = leave;
     this.api = this.#bind((method, args) => {
       if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
-      return strategy.call(method, args);
+      const context = currentContext();
+      if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
+      if (!callChannel.hasSubscribers) return strategy.call(method, args, context);
+      const trace = { call: method.label, access: method.access, file: decision.facts.file, context: context?.label };
+      return callChannel.tracePromise(() => strategy.call(method, args, context), trace);
     });
   }
 
   async transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T> {
     if (this.#closing !== undefined) throw this.#closed('transaction');
-    return this.#strategy.transaction(async (scope) => run(this.#within(scope)));
+    return this.#strategy.transaction(async (scope) => run(this.#within(scope)), currentContext());
   }
 
   async snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T> {
     if (this.#closing !== undefined) throw this.#closed('snapshot');
-    return this.#strategy.snapshot(async (scope) => run(this.#within(scope)));
+    return this.#strategy.snapshot(async (scope) => run(this.#within(scope)), currentContext());
+  }
+
+  context<T>(options: ContextOptions, run: () => T): T {
+    return runInContext(options, run);
+  }
+
+  stats(): DatabaseStats {
+    return { ...this.#strategy.stats(), advice: adviceOn(this.#strategy.methods) };
   }
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
@@ -115,4 +151,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     error.outcome = 'not-started';
     return error;
   }
+}
+
+function aborted(label: string, signal: AbortSignal): Error {
+  const error = abortError(label, signal);
+  error.outcome = 'not-started';
+  return error;
 }

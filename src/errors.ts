@@ -171,6 +171,13 @@ export class BusyError extends SluiceError {
   }
 }
 
+/** The call's signal aborted it; `cause` is the signal's reason. Named and coded as Node's own. */
+export class AbortError extends SluiceError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('ABORT_ERR', message, options);
+  }
+}
+
 /** As many calls as `maxQueue` allows are waiting already. */
 export class QueueFullError extends SluiceError {
   readonly limit: number;

@@ -17,6 +17,11 @@ export {
   type AsyncWriteTools,
 } from './repository/async-types.ts';
 export { type CloseOptions, type CloseReport, type Database } from './database.ts';
+export { type ContextOptions } from './context/context.ts';
+export { type DatabaseStats } from './database.ts';
+export { type Distribution } from './observe/histogram.ts';
+export { type WriteStats } from './observe/lane-stats.ts';
+export { type ReaderStats } from './observe/reader-stats.ts';
 export { type OpenOptions } from './options.ts';
 export { type Decision, type Rejection } from './connection/decide.ts';
 export { type Facts, type PathFacts, type StrategyName } from './connection/facts.ts';
@@ -48,6 +53,7 @@ export {
   type WriteTools,
 } from './repository/types.ts';
 export {
+  AbortError,
   BusyError,
   ClosedError,
   ConstraintError,

@@ -84,7 +84,7 @@ async function start(
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
   const writer = new Writer(file.lane, connection, settings, reopen);
   if (migrations.length > 0 && isBehind(connection, migrations)) {
-    await writer.hold('migration', timeout, (held) => migrate(held, migrations, timeout));
+    await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
   }
   if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
   return new PerContext({ repositories, writer, openReader, readers, timeout });

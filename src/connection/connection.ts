@@ -1,5 +1,5 @@
 import { drizzle } from 'drizzle-orm/better-sqlite3/driver';
-import { type ConstraintError, HandlerError } from '../errors.ts';
+import { type ConstraintError, ContextError, HandlerError } from '../errors.ts';
 import {
   bothSides,
   type Handler,
@@ -93,6 +93,11 @@ export class Connection {
 
   get inTransaction(): boolean {
     return this.handle.inTransaction;
+  }
+
+  /** Whether a handler is running on it right now: an api call that this handler makes has to wait for its end. */
+  get busy(): boolean {
+    return this.#gate.access !== 'none';
   }
 
   /** A repository's read handlers on this connection, made at first use. */
@@ -198,6 +203,7 @@ export class Connection {
 
   #run(access: 'read' | 'write', label: string, handler: Handler, args: readonly unknown[]): unknown {
     const gate = this.#gate;
+    if (gate.access !== 'none') throw callInHandler(label, gate.label);
     gate.access = access;
     gate.label = label;
     gate.statements = 0;
@@ -257,4 +263,10 @@ export class Connection {
   #nameOf(repository: AnyRepository): string {
     return this.#names.get(repository) ?? 'a repository outside the registry';
   }
+}
+
+function callInHandler(label: string, running: string): ContextError {
+  return new ContextError(
+    `${label}: called through the api while ${running} runs on the same connection; a handler reaches other handlers with use(…)`,
+  );
 }

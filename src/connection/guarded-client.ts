@@ -11,39 +11,7 @@ import { type Gate } from './gate.ts';
 import { type Handle, type NativeStatement } from './handle.ts';
 import { explainForeignKey, type ForeignKey } from './foreign-keys.ts';
 import { translateError } from './sqlite-errors.ts';
-
-/** Drizzle names the savepoints of nested `db.transaction` so; they are inside ours and may pass. */
-const DRIZZLE_SAVEPOINT = /^(savepoint|release savepoint|rollback to savepoint) sp\d+;?$/i;
-/** The first word, past white space and comments. */
-const FIRST_WORD = /^(?:\s|--[^\n]*(?:\n|$)|\/\*[\s\S]*?(?:\*\/|$)|;)*([a-z]+)/i;
-const PRAGMA_WITH_VALUE = new RegExp(
-  `${FIRST_WORD.source.replace('([a-z]+)', 'pragma')}\\s+(?:\\w+\\s*\\.\\s*)?(\\w+)\\s*[=(]`,
-  'i',
-);
-/** Pragmas that take an argument and only answer. */
-const READING_PRAGMAS = new Set([
-  'table_info',
-  'table_xinfo',
-  'table_list',
-  'index_list',
-  'index_info',
-  'index_xinfo',
-  'foreign_key_list',
-  'foreign_key_check',
-  'integrity_check',
-  'quick_check',
-]);
-const REFUSED = new Map([
-  ['BEGIN', 'each write call already runs in a transaction; use db.transaction(…) of the api for several calls'],
-  ['COMMIT', 'the transaction is committed by the caller, after the handler returned'],
-  ['END', 'the transaction is committed by the caller, after the handler returned'],
-  ['ROLLBACK', 'throw an error and the whole call is undone'],
-  ['SAVEPOINT', 'use db.transaction(…) of the handler'],
-  ['RELEASE', 'use db.transaction(…) of the handler'],
-  ['ATTACH', 'open the other file as a database of its own'],
-  ['DETACH', 'open the other file as a database of its own'],
-  ['VACUUM', 'it cannot run inside a transaction'],
-]);
+import { refuseControl } from './statement-rules.ts';
 
 /** The client of one connection. */
 export class GuardedClient {
@@ -59,7 +27,7 @@ export class GuardedClient {
   /** Compiles a statement. Allowed while a factory or a handler runs. */
   prepare(source: string): GuardedStatement {
     this.#gate.prepare(source);
-    refuse(source);
+    refuseControl(source);
     try {
       return new GuardedStatement(this.#handle, this.#gate, this.#handle.prepare(source));
     } catch (error) {
@@ -153,21 +121,6 @@ export class GuardedStatement {
     // Past this point a statement would run, and commit, by itself.
     if (!handle.inTransaction) this.#gate.access = 'ended';
     return translated;
-  }
-}
-
-function refuse(source: string): void {
-  const word = FIRST_WORD.exec(source)?.[1]?.toUpperCase() ?? '';
-  const reason = REFUSED.get(word);
-  if (reason !== undefined && !DRIZZLE_SAVEPOINT.test(source.trim())) {
-    throw new HandlerError(`${word} inside a handler: ${reason}`);
-  }
-  const pragma = PRAGMA_WITH_VALUE.exec(source)?.[1]?.toLowerCase();
-  if (pragma !== undefined && !READING_PRAGMAS.has(pragma)) {
-    throw new HandlerError(
-      `PRAGMA ${pragma} with a value inside a handler: it would change the connection for every later call; ` +
-        'use the option "pragmas" of open',
-    );
   }
 }
 

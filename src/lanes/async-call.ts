@@ -4,6 +4,9 @@ import { TimeoutError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
 
+/** Timers overflow beyond this many milliseconds. */
+const MAX_TIMER = 2 ** 31 - 1;
+
 /**
  * Runs an asynchronous handler inside a savepoint of the open transaction. `'waits'` when it has not settled although no
  * microtask is left: it waits for something that is not this connection, and was undone. A handler that is known to wait
@@ -33,12 +36,12 @@ export async function runAsyncRead(
   connection: Connection,
   method: Method,
   args: readonly unknown[],
-  timeout: number,
+  deadline: number,
 ): Promise<unknown> {
   connection.control('begin');
   const run = connection.start(method, args);
   try {
-    return await withDeadline(run, method.label, timeout);
+    return await withDeadline(run, method.label, deadline - performance.now());
   } finally {
     run.end();
     connection.rollback();
@@ -54,15 +57,18 @@ async function settled(run: StartedRun, call: WriteCall): Promise<{ value: unkno
 async function withDeadline(run: StartedRun, label: string, timeout: number): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(
-        new TimeoutError(
-          `${label}: had not ended after ${Math.round(timeout)} ms and was undone; await less inside the handler, or raise ` +
-            'the option "timeout"',
-          { wait: 'handler', holder: { label, heldFor: timeout } },
-        ),
-      );
-    }, timeout);
+    timer = setTimeout(
+      () => {
+        reject(
+          new TimeoutError(
+            `${label}: had not ended after ${Math.round(timeout)} ms and was undone; await less inside the handler, or raise ` +
+              'the option "timeout"',
+            { wait: 'handler', holder: { label, heldFor: timeout } },
+          ),
+        );
+      },
+      Math.min(timeout, MAX_TIMER),
+    );
   });
   try {
     return await Promise.race([run.promise, late]);

@@ -16,6 +16,7 @@
  */
 import { type Connection } from '../connection/connection.ts';
 import { BusyError, ConstraintError, TransactionEndedError } from '../errors.ts';
+import { type LaneStats } from '../observe/lane-stats.ts';
 import { runAsyncCall } from './async-call.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
 
@@ -63,9 +64,9 @@ export interface CallSource {
 }
 
 /** Begins a batch. @throws BEGIN's own failure, before any call is taken */
-export function beginBatch(connection: Connection, calls: CallSource, limits: BatchLimits): Batch {
+export function beginBatch(connection: Connection, calls: CallSource, limits: BatchLimits, stats: LaneStats): Batch {
   connection.control('beginImmediate');
-  return new Batch(connection, calls, limits);
+  return new Batch(connection, calls, limits, stats);
 }
 
 /** A batch whose transaction is open. */
@@ -73,16 +74,22 @@ export class Batch {
   readonly #connection: Connection;
   readonly #calls: CallSource;
   readonly #limits: BatchLimits;
+  readonly #stats: LaneStats;
   readonly #until: number;
+  /** When the last call ended, and the next one starts. */
+  #now: number;
   readonly #ended: Ended[] = [];
   #succeeded = 0;
+  #sealed = false;
   #current: WriteCall | undefined;
 
-  constructor(connection: Connection, calls: CallSource, limits: BatchLimits) {
+  constructor(connection: Connection, calls: CallSource, limits: BatchLimits, stats: LaneStats) {
     this.#connection = connection;
     this.#calls = calls;
     this.#limits = limits;
-    this.#until = performance.now() + limits.slice;
+    this.#stats = stats;
+    this.#now = performance.now();
+    this.#until = this.#now + limits.slice;
   }
 
   /** Runs calls until there are no more or a limit is reached. A promise only when one of them is asynchronous. */
@@ -92,10 +99,14 @@ export class Batch {
       this.#current = call;
       if (call === undefined) return this.#commit([]);
       if (call.method.mode === 'async') return this.#runAsync(call);
-      // A call without company needs no savepoint: the transaction itself is one.
+      // A call without company needs no savepoint: the transaction itself is one. Nobody may join it afterwards, though its
+      // handler may have called the api.
       const alone = this.#ended.length === 0 && this.#calls.peek() === undefined;
+      this.#sealed = alone;
       const end = this.#note(call, this.#runSync(call, alone));
       if (end !== undefined) return end;
+      // Its handler may have called the api: that call must not commit what a failed one without savepoint left behind.
+      if (alone) return this.#commit([]);
     }
   }
 
@@ -108,9 +119,10 @@ export class Batch {
   }
 
   #next(): WriteCall | undefined {
+    if (this.#sealed) return undefined;
     const { length } = this.#ended;
     if (length > 0) {
-      if (length >= this.#limits.calls || performance.now() >= this.#until) return undefined;
+      if (length >= this.#limits.calls || this.#now >= this.#until) return undefined;
       if (this.#ended[length - 1]?.call.last === true || this.#calls.peek()?.method.waits === true) return undefined;
       if (this.#ended[0]?.call.method.waits === true) return undefined;
     }
@@ -146,6 +158,10 @@ export class Batch {
 
   /** Writes down how a call ended; the batch's end when the call ended the whole transaction. */
   #note(call: WriteCall, result: CallResult): BatchEnd | undefined {
+    const started = this.#now;
+    this.#now = performance.now();
+    this.#stats.wait.record((started - call.since) * 1000);
+    this.#stats.run.record((this.#now - started) * 1000);
     if (!this.#connection.inTransaction) {
       this.#connection.takeEffects();
       const error = 'error' in result ? result.error : swallowed(call);
@@ -161,18 +177,24 @@ export class Batch {
       this.#connection.rollback();
       return { kind: 'done', ended: this.#ended, again };
     }
-    return commitBatch(this.#connection, this.#ended, again);
+    return commitBatch(this.#connection, this.#ended, again, this.#stats);
   }
 }
 
 /** Commits, or commits again after `commit-busy`. */
-export function commitBatch(connection: Connection, ended: readonly Ended[], again: readonly WriteCall[]): BatchEnd {
+export function commitBatch(
+  connection: Connection,
+  ended: readonly Ended[],
+  again: readonly WriteCall[],
+  stats: LaneStats,
+): BatchEnd {
   try {
     connection.control('commit');
   } catch (error) {
     if (error instanceof BusyError && connection.inTransaction) return { kind: 'commit-busy', ended, again, error };
     return undo(connection, ended, again, error);
   }
+  stats.commits += 1;
   return { kind: 'done', ended, again };
 }
 

@@ -1,12 +1,13 @@
+import { abortError } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { InternalError, TimeoutError } from '../errors.ts';
+import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
 
 interface Waiter {
   readonly label: string;
   readonly resolve: (connection: Connection) => void;
   readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
 }
 
 /**
@@ -28,16 +29,12 @@ export class ReadLanes {
     this.#max = max;
   }
 
-  get leased(): number {
-    return this.#leases.size;
-  }
-
   get size(): number {
     return this.#idle.length + this.#leases.size;
   }
 
-  get waiting(): number {
-    return this.#waiting.length;
+  stats(): ReaderStats {
+    return { open: this.size, leased: this.#leases.size, waiting: this.#waiting.length };
   }
 
   /** The first reader, for a database that has no writer to ask. */
@@ -57,28 +54,50 @@ export class ReadLanes {
     return opened;
   }
 
-  /** Leases a reader. @throws {TimeoutError} when none came back in time. */
-  lease(label: string, timeout: number): Promise<Connection> {
+  /**
+   * Leases a reader.
+   * @param deadline on `performance.now()`'s clock
+   * @throws {TimeoutError} when none came back in time, `AbortError` when the signal aborts first
+   */
+  lease(label: string, deadline: number, signal: AbortSignal | undefined): Promise<Connection> {
+    if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
     const take = (connection: Connection): Connection => {
       this.#leases.set(connection, { label, since: performance.now() });
       return connection;
     };
-    if (this.idle() !== undefined) {
+    if (this.#waiting.length === 0 && this.idle() !== undefined) {
       const connection = this.#idle.pop();
       if (connection !== undefined) return Promise.resolve(take(connection));
     }
     const since = performance.now();
     return new Promise((resolve, reject) => {
+      const giveUp = (error: () => Error): void => {
+        if (this.#waiting.extract((other) => other === waiter).length > 0) waiter.reject(error());
+      };
+      const timer = setTimeout(
+        () => {
+          giveUp(() => this.#timeout(label, performance.now() - since));
+        },
+        Math.min(Math.max(0, deadline - since), 2 ** 31 - 1),
+      );
+      const abort = (): void => {
+        if (signal !== undefined) giveUp(() => abortError(label, signal));
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      const over = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', abort);
+      };
       const waiter: Waiter = {
         label,
-        resolve: (connection) => {
+        resolve(connection) {
+          over();
           resolve(take(connection));
         },
-        reject,
-        timer: setTimeout(() => {
-          this.#waiting.extract((other) => other === waiter);
-          reject(this.#timeout(label, performance.now() - since));
-        }, timeout),
+        reject(error) {
+          over();
+          reject(error);
+        },
       };
       this.#waiting.push(waiter);
     });
@@ -100,12 +119,10 @@ export class ReadLanes {
       if (this.idle() === undefined) return;
     } catch (error) {
       this.#waiting.shift();
-      clearTimeout(waiter.timer);
       waiter.reject(error as Error);
       return;
     }
     this.#waiting.shift();
-    clearTimeout(waiter.timer);
     const next = this.#idle.pop();
     if (next !== undefined) waiter.resolve(next);
   }
@@ -123,7 +140,6 @@ export class ReadLanes {
     return this.#waiting
       .extract(() => true)
       .map((waiter) => {
-        clearTimeout(waiter.timer);
         waiter.reject(reason(waiter.label));
         return waiter.label;
       });

@@ -1,4 +1,5 @@
 import { type Connection } from '../connection/connection.ts';
+import { type LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './batch.ts';
 
 /** A `Database`'s place in the write lane of its file: its connection and its bounds. */
@@ -10,6 +11,7 @@ export interface Seat {
   readonly maxQueue: number;
   /** Calls that wait now; the lane counts. */
   queued: number;
+  readonly stats: LaneStats;
   /** Replaces a connection whose rollback failed: it must not serve anyone else. */
   replace(): void;
 }

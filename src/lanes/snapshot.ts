@@ -1,24 +1,35 @@
+import { abandonOnAbort, type Ambient, labelOf } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { retryBusy } from './retry.ts';
 import { Scope } from './scope.ts';
 
+/** What surrounds a snapshot. */
+export interface SnapshotRequest {
+  readonly context: Ambient | undefined;
+  /** On `performance.now()`'s clock: how long it may take to begin. */
+  readonly deadline: number;
+  /** Holds its scope while it runs, so that a close can give up on it. */
+  readonly scopes: Set<Scope>;
+}
+
 /** Runs a callback whose reads all see the state of this moment. The caller owns the connection for as long. */
 export async function runSnapshot<T>(
   connection: Connection,
-  timeout: number,
-  scopes: Set<Scope>,
+  { context, deadline, scopes }: SnapshotRequest,
   run: (scope: Scope) => Promise<T>,
 ): Promise<T> {
-  const deadline = performance.now() + timeout;
+  const label = labelOf(context, 'snapshot');
   connection.control('begin');
-  const scope = new Scope(connection, 'read', 'snapshot');
+  const scope = new Scope(connection, 'read', label);
   scopes.add(scope);
+  const stopListening = abandonOnAbort(scope, context);
   try {
-    await retryBusy('snapshot', deadline, () => {
+    await retryBusy(label, deadline, () => {
       connection.control('pin');
     });
     return await Promise.race([run(scope), scope.abandoned]);
   } finally {
+    stopListening();
     scope.end();
     scopes.delete(scope);
     connection.rollback();

@@ -1,3 +1,4 @@
+import { abandonOnAbort, deadlineOf, labelOf } from '../context/context.ts';
 import { SluiceError } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
@@ -20,8 +21,9 @@ export async function runTransaction<T>(
   scopes: Set<Scope>,
   run: (scope: Scope) => Promise<T>,
 ): Promise<T> {
-  const { seat, label } = request;
-  const deadline = performance.now() + request.timeout;
+  const { seat, context } = request;
+  const label = labelOf(context, request.label);
+  const deadline = deadlineOf(context, request.timeout);
   await takeTurn(lane, request);
   const { connection } = seat;
   try {
@@ -32,17 +34,20 @@ export async function runTransaction<T>(
     );
     const scope = new Scope(connection, 'write', label);
     scopes.add(scope);
+    const stopListening = abandonOnAbort(scope, context);
     let result: T;
     try {
       result = await Promise.race([run(scope), scope.abandoned]);
       scope.assertWhole();
     } finally {
+      stopListening();
       scope.end();
       scopes.delete(scope);
     }
-    await retryBusy(`${label}: COMMIT`, performance.now() + request.timeout, () => {
+    await retryBusy(`${label}: COMMIT`, Math.max(deadline, performance.now() + request.timeout), () => {
       connection.control('commit');
     });
+    seat.stats.commits += 1;
     runEffects(scope.effects, label);
     return result;
   } catch (error) {

@@ -1,20 +1,23 @@
-import { SluiceError, type Outcome } from '../errors.ts';
+import { abortError, type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { type Outcome, SluiceError } from '../errors.ts';
 import { type Seat } from './seat.ts';
-import { type Turn, type WriteLane } from './write-lane.ts';
+import { type LaneEntry, type Turn, type WriteLane } from './write-lane.ts';
 
 /** Who asks for a turn, and how long it may wait. */
 export interface TurnRequest {
   readonly seat: Seat;
   /** For messages: `transaction`, `accounts.get`. */
   readonly label: string;
-  /** Milliseconds that it may wait. */
+  readonly context: Ambient | undefined;
+  /** Milliseconds that it may wait where the context sets no deadline. */
   readonly timeout: number;
 }
 
 /** Waits until the lane is held for the caller, who gives it back with `lane.release()`. */
 export function takeTurn(lane: WriteLane, request: TurnRequest): Promise<void> {
   return new Promise((resolve, reject) => {
-    lane.submit(entry('turn', request, resolve, reject));
+    const turn = entry('turn', request, resolve, reject);
+    submit(lane, turn, request.context, turn.ended);
   });
 }
 
@@ -28,27 +31,61 @@ export function runTask<T>(lane: WriteLane, request: TurnRequest, task: () => T)
         reject(error);
       }
     };
-    lane.submit(entry('task', request, start, reject));
+    const turn = entry('task', request, start, reject);
+    submit(lane, turn, request.context, turn.ended);
   });
+}
+
+/**
+ * Queues an entry that its context's signal can take out again.
+ *
+ * @param ended settles when the entry has left the queue or was rejected
+ * @throws {AbortError | QueueFullError} at once
+ */
+export function submit(lane: WriteLane, entry: LaneEntry, context: Ambient | undefined, ended: Promise<unknown>): void {
+  const signal = context?.signal;
+  if (signal === undefined) {
+    lane.submit(entry);
+    return;
+  }
+  if (signal.aborted) throw abortError(entry.label, signal);
+  lane.submit(entry);
+  const abort = (): void => {
+    if (lane.drop(entry)) entry.reject(abortError(entry.label, signal), 'not-started');
+  };
+  signal.addEventListener('abort', abort, { once: true });
+  const forget = (): void => {
+    signal.removeEventListener('abort', abort);
+  };
+  ended.then(forget, forget);
 }
 
 function entry(
   kind: 'turn' | 'task',
-  { seat, label, timeout }: TurnRequest,
+  { seat, label, context, timeout }: TurnRequest,
   start: () => void,
-  reject: (error: Error) => void,
-): Turn {
-  const since = performance.now();
+  reject: (error: unknown) => void,
+): Turn & { readonly ended: Promise<void> } {
+  let end: (() => void) | undefined;
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
   return {
     kind,
     seat,
-    label,
-    since,
-    deadline: since + timeout,
-    start,
+    label: labelOf(context, label),
+    since: performance.now(),
+    deadline: deadlineOf(context, timeout),
+    gone: false,
+    ended,
+    start() {
+      end?.();
+      start();
+    },
     reject(error: unknown, outcome: Outcome) {
+      end?.();
       if (error instanceof SluiceError) error.outcome ??= outcome;
-      reject(error as Error);
+      reject(error);
     },
   };
 }

@@ -1,3 +1,4 @@
+import { type Ambient, labelOf } from '../context/context.ts';
 import { type Effect } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Outcome, SluiceError } from '../errors.ts';
@@ -15,18 +16,21 @@ export class WriteCall {
   readonly args: readonly unknown[];
   readonly deadline: number;
   readonly since: number;
+  readonly context: Ambient | undefined;
+  gone = false;
   readonly promise: Promise<unknown>;
   /** The batch ends after this call: it runs again after a batch that was undone. */
   last = false;
   #resolve!: (value: unknown) => void;
   #reject!: (error: unknown) => void;
 
-  constructor(seat: Seat, method: Method, args: readonly unknown[], timeout: number) {
+  constructor(seat: Seat, method: Method, args: readonly unknown[], context: Ambient | undefined, timeout: number) {
     this.seat = seat;
     this.method = method;
     this.args = args;
     this.since = performance.now();
-    this.deadline = this.since + timeout;
+    this.deadline = context?.deadline ?? this.since + timeout;
+    this.context = context;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -34,7 +38,7 @@ export class WriteCall {
   }
 
   get label(): string {
-    return this.method.label;
+    return labelOf(this.context, this.method.label);
   }
 
   /** Settles the promise after the commit: first the effects, once, then the caller. */

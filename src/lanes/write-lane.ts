@@ -12,6 +12,7 @@
  */
 import { retryDelay } from '../connection/busy.ts';
 import { BusyError, type Holder, InternalError, type Outcome, QueueFullError, TimeoutError } from '../errors.ts';
+import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { type Batch, type BatchEnd, beginBatch, commitBatch, undo } from './batch.ts';
 import { Fifo } from './fifo.ts';
 import { type Seat } from './seat.ts';
@@ -25,6 +26,8 @@ export interface Turn {
   /** When it was queued, on `performance.now()`'s clock. */
   readonly since: number;
   readonly deadline: number;
+  /** It has left the queue before its turn. */
+  gone: boolean;
   /** Called when it reaches the head. A task is over when this returns. */
   readonly start: () => void;
   reject(error: unknown, outcome: Outcome): void;
@@ -41,6 +44,8 @@ export class WriteLane {
   #scheduled = false;
   /** How often in a row another process was found holding the lock. */
   #refusals = 0;
+  /** When the batch began that is running or ran last. */
+  #batchSince = 0;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
@@ -78,11 +83,18 @@ export class WriteLane {
     else if (this.#refusals > 0) this.#watch(entry.deadline);
   }
 
+  /** Takes one entry out, wherever it stands; whether it was still waiting. */
+  drop(entry: LaneEntry): boolean {
+    if (entry.gone) return false;
+    // Left where it is and skipped when it is reached: a signal may abort thousands at once.
+    entry.gone = true;
+    entry.seat.queued -= 1;
+    return true;
+  }
+
   /** Takes out every entry that matches; they are the caller's to reject. */
   extract(matches: (entry: LaneEntry) => boolean): LaneEntry[] {
-    const entries = this.#queue.extract(matches);
-    for (const entry of entries) entry.seat.queued -= 1;
-    return entries;
+    return this.#queue.extract((entry) => !entry.gone && matches(entry)).filter((entry) => this.drop(entry));
   }
 
   /** Gives a turn back. */
@@ -108,13 +120,13 @@ export class WriteLane {
   #runWhenTheLockMayBeFree(): void {
     this.#scheduled = true;
     setTimeout(this.#run, retryDelay(this.#refusals++));
-    for (const { deadline } of this.#queue) this.#watch(deadline);
+    this.#watchAll();
   }
 
   readonly #run = (): void => {
     this.#scheduled = false;
     while (this.#holder === undefined) {
-      const entry = this.#queue.peek();
+      const entry = this.#peek();
       if (entry === undefined) break;
       if (entry.kind === 'call') {
         this.#runBatch(entry.seat);
@@ -124,18 +136,29 @@ export class WriteLane {
       if (entry.kind === 'turn') this.#holder = { seat: entry.seat, label: entry.label, since: performance.now() };
       entry.start();
     }
-    for (const { deadline } of this.#queue) this.#watch(deadline);
+    this.#watchAll();
   };
 
+  #peek(): LaneEntry | undefined {
+    let entry = this.#queue.peek();
+    while (entry?.gone === true) {
+      this.#queue.shift();
+      entry = this.#queue.peek();
+    }
+    return entry;
+  }
+
   #take(): LaneEntry | undefined {
-    const entry = this.#queue.shift();
-    if (entry !== undefined) entry.seat.queued -= 1;
+    const entry = this.#peek();
+    if (entry === undefined) return undefined;
+    this.#queue.shift();
+    this.drop(entry);
     return entry;
   }
 
   #runBatch(seat: Seat): void {
     const peek = (): WriteCall | undefined => {
-      const entry = this.#queue.peek();
+      const entry = this.#peek();
       return entry?.kind === 'call' && entry.seat === seat ? entry : undefined;
     };
     const take = (): WriteCall | undefined => {
@@ -145,9 +168,10 @@ export class WriteLane {
     };
     let batch: Batch;
     try {
-      batch = beginBatch(seat.connection, { peek, take }, seat.limits);
+      batch = beginBatch(seat.connection, { peek, take }, seat.limits, seat.stats);
     } catch (error) {
       if (error instanceof BusyError) {
+        seat.stats.busyRetries += 1;
         this.#runWhenTheLockMayBeFree();
         return;
       }
@@ -157,6 +181,8 @@ export class WriteLane {
       return;
     }
     this.#refusals = 0;
+    this.#batchSince = performance.now();
+    if (batchChannel.start.hasSubscribers) batchChannel.start.publish({ queued: this.length });
     const head = peek()?.label ?? 'a batch';
     let end: BatchEnd | Promise<BatchEnd>;
     try {
@@ -175,19 +201,24 @@ export class WriteLane {
   /** A batch with an asynchronous handler holds the lane until it has ended. */
   async #finishLater(seat: Seat, label: string, end: Promise<BatchEnd>): Promise<void> {
     this.#holder = { seat, label, since: performance.now() };
-    for (const { deadline } of this.#queue) this.#watch(deadline);
+    this.#watchAll();
     const ended = await end;
     this.#holder = undefined;
     this.#finish(seat, ended);
   }
 
   #finish(seat: Seat, end: BatchEnd): void {
+    if (batchChannel.end.hasSubscribers && end.kind !== 'commit-busy') batchChannel.end.publish(this.#trace(end));
     switch (end.kind) {
       case 'done':
+        seat.stats.batches += 1;
+        seat.stats.batchSize.record(end.ended.length);
         this.#putBack(seat, end.again);
         for (const { call, result } of end.ended) call.settle(result);
         break;
       case 'undone':
+        seat.stats.batches += 1;
+        seat.stats.replays += end.again.length;
         for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;
         this.#putBack(seat, end.again);
         end.guilty?.call.reject(end.guilty.error, 'rolled-back');
@@ -200,8 +231,17 @@ export class WriteLane {
     this.#runAfterTheLoopTurned();
   }
 
+  #trace(end: Exclude<BatchEnd, { kind: 'commit-busy' }>): BatchTrace {
+    return {
+      outcome: end.kind,
+      calls: end.kind === 'done' ? end.ended.length : end.again.length + 1,
+      duration: performance.now() - this.#batchSince,
+    };
+  }
+
   #putBack(seat: Seat, calls: readonly WriteCall[]): void {
     if (calls.length === 0) return;
+    for (const call of calls) call.gone = false;
     this.#queue.unshift(calls);
     seat.queued += calls.length;
   }
@@ -214,7 +254,7 @@ export class WriteLane {
       const next =
         performance.now() >= deadline
           ? undo(seat.connection, end.ended, end.again, end.error)
-          : commitBatch(seat.connection, end.ended, end.again);
+          : commitBatch(seat.connection, end.ended, end.again, seat.stats);
       if (next.kind === 'commit-busy') {
         this.#commitLater(seat, next);
         return;
@@ -223,6 +263,10 @@ export class WriteLane {
       this.#refusals = 0;
       this.#finish(seat, next);
     }, retryDelay(this.#refusals++));
+  }
+
+  #watchAll(): void {
+    for (const { deadline, gone } of this.#queue) if (!gone) this.#watch(deadline);
   }
 
   /** Sees to it that somebody looks at the queue when this deadline has passed. */
@@ -240,7 +284,7 @@ export class WriteLane {
     for (const entry of this.extract(({ deadline }) => deadline <= now)) {
       entry.reject(this.#timeout(entry, now), 'not-started');
     }
-    for (const { deadline } of this.#queue) this.#watch(deadline);
+    this.#watchAll();
   };
 
   #timeout(entry: LaneEntry, now: number): TimeoutError {

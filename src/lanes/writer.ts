@@ -1,10 +1,12 @@
+import { type Ambient } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
+import { LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './batch.ts';
 import { type Scope } from './scope.ts';
 import { type Seat } from './seat.ts';
 import { runTransaction } from './transaction.ts';
-import { runTask, takeTurn } from './turn.ts';
+import { runTask, submit, takeTurn, type TurnRequest } from './turn.ts';
 import { WriteCall } from './write-call.ts';
 import { type WriteLane } from './write-lane.ts';
 
@@ -21,6 +23,7 @@ export class Writer implements Seat {
   readonly lane: WriteLane;
   readonly limits: BatchLimits;
   readonly maxQueue: number;
+  readonly stats = new LaneStats();
   queued = 0;
   readonly #timeout: number;
   readonly #reopen: (() => Connection) | undefined;
@@ -53,33 +56,47 @@ export class Writer implements Seat {
   }
 
   /** Queues one write. */
-  write(method: Method, args: readonly unknown[]): Promise<unknown> {
-    const call = new WriteCall(this, method, args, this.#timeout);
+  write(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
+    const call = new WriteCall(this, method, args, context, this.#timeout);
     try {
-      this.lane.submit(call);
+      submit(this.lane, call, context, call.promise);
     } catch (error) {
       call.reject(error, 'not-started');
     }
     return call.promise;
   }
 
-  transaction<T>(scopes: Set<Scope>, run: (scope: Scope) => Promise<T>): Promise<T> {
-    return runTransaction(this.lane, { seat: this, label: 'transaction', timeout: this.#timeout }, scopes, run);
+  transaction<T>(scopes: Set<Scope>, run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return runTransaction(this.lane, this.#request('transaction', context), scopes, run);
   }
 
   /** Runs a synchronous function on the connection when its turn comes, between batches. */
-  task<T>(label: string, task: () => T): Promise<T> {
-    return runTask(this.lane, { seat: this, label, timeout: this.#timeout }, task);
+  task<T>(label: string, context: Ambient | undefined, task: () => T): Promise<T> {
+    return runTask(this.lane, this.#request(label, context), task);
   }
 
   /** Holds the lane for as long as the function runs. */
-  async hold<T>(label: string, timeout: number, run: (connection: Connection) => Promise<T> | T): Promise<T> {
-    await takeTurn(this.lane, { seat: this, label, timeout });
+  async hold<T>(
+    label: string,
+    context: Ambient | undefined,
+    run: (connection: Connection) => Promise<T> | T,
+  ): Promise<T> {
+    await takeTurn(this.lane, this.#request(label, context));
     try {
       return await run(this.#connection);
     } finally {
       this.lane.release();
     }
+  }
+
+  /** Waits, for as long as it takes, until everything that was accepted before has ended. */
+  async idle(): Promise<void> {
+    await takeTurn(this.lane, { ...this.#request('close', undefined), timeout: Infinity });
+    this.lane.release();
+  }
+
+  #request(label: string, context: Ambient | undefined): TurnRequest {
+    return { seat: this, label, context, timeout: this.#timeout };
   }
 
   /** Rejects what waits and has not started, all but a close; its labels. */

@@ -6,7 +6,9 @@
  * kept, so that a second filter of the same shape compiles nothing.
  */
 import { OptionError } from '../errors.ts';
-import { type ColumnShape, describe, encode, type TableShape } from './table-shape.ts';
+import { type ColumnShape, describe, encode, isPlain, type TableShape } from './table-shape.ts';
+
+export { isPlain } from './table-shape.ts';
 
 /** Conditions on one column; all that are given must hold. */
 export interface Operators<V> {
@@ -55,46 +57,82 @@ const COMPARISONS = new Map([
   ['lte', '<='],
 ]);
 
-/** Nesting beyond this is a mistake or an attack, and would exhaust SQLite's expression depth anyway. */
+/** Nesting beyond this is a mistake or an attack. */
 const MAX_DEPTH = 100;
+/** Conditions and listed values in one filter: SQLite takes 32 766 variables, and a statement has others beside these. */
+const MAX_CONDITIONS = 30_000;
+/** Operands that are chained before they are nested: SQLite refuses an expression more than 1000 deep. */
+const MAX_CHAIN = 50;
+const LONE_SURROGATE = /\p{Surrogate}/u;
+/** SQLite's own limit for a LIKE pattern, in bytes. */
+const MAX_PATTERN = 50_000;
 
-/** Compiles a filter. `where` names the call in errors. @throws {OptionError} for what is not a filter of this table. */
-export function compileFilter(shape: TableShape, filter: unknown, where: string): Fragment {
-  const params: unknown[] = [];
-  return { sql: conjunction(shape, filter, where, params, 0), params };
+/** One walk over a filter. */
+interface Walk {
+  readonly shape: TableShape;
+  /** Names the call in errors. */
+  readonly call: string;
+  readonly params: unknown[];
+  conditions: number;
 }
 
-function conjunction(shape: TableShape, filter: unknown, where: string, params: unknown[], depth: number): string {
+/** Compiles a filter. `call` names the call in errors. @throws {OptionError} for what is not a filter of this table. */
+export function compileFilter(shape: TableShape, filter: unknown, call: string): Fragment {
+  const params: unknown[] = [];
+  return { sql: conjunction({ shape, call, params, conditions: 0 }, filter, 0), params };
+}
+
+function conjunction(walk: Walk, filter: unknown, depth: number): string {
   if (filter === undefined) return '';
-  if (!isPlain(filter)) throw new OptionError(`${where}: a filter is a plain object, not ${describe(filter)}`);
-  if (depth > MAX_DEPTH) throw new OptionError(`${where}: the filter nests more than ${MAX_DEPTH} levels deep`);
+  const { shape, call } = walk;
+  if (!isPlain(filter)) throw new OptionError(`${call}: a filter is a plain object, not ${describe(filter)}`);
+  if (depth > MAX_DEPTH) throw new OptionError(`${call}: the filter nests more than ${MAX_DEPTH} levels deep`);
+  countIn(walk, 1);
   const parts: string[] = [];
   for (const name in filter) {
     const condition = filter[name];
     const column = shape.columns.get(name);
     if (column !== undefined) {
-      conditions(column, condition, `${where}: ${name}`, params, parts);
+      conditions(walk, column, condition, `${call}: ${name}`, parts);
     } else if (name === 'and' || name === 'or') {
-      if (!Array.isArray(condition)) throw new OptionError(`${where}: "${name}" takes an array of filters`);
-      const inner = condition.map((part: unknown) => conjunction(shape, part, where, params, depth + 1) || '1');
+      if (!Array.isArray(condition)) throw new OptionError(`${call}: "${name}" takes an array of filters`);
+      const inner = condition.map((part: unknown) => {
+        if (part === undefined) throw new OptionError(`${call}: "${name}" has undefined in its array`);
+        return conjunction(walk, part, depth + 1) || '1';
+      });
       if (inner.length === 0) parts.push(name === 'and' ? '1' : '0');
-      else parts.push(`(${inner.join(name === 'and' ? ' AND ' : ' OR ')})`);
+      else parts.push(`(${chain(inner, name === 'and' ? ' AND ' : ' OR ')})`);
     } else if (name === 'not') {
-      if (condition === undefined) throw new OptionError(`${where}: "not" takes a filter, not undefined`);
-      parts.push(`NOT (${conjunction(shape, condition, where, params, depth + 1) || '1'})`);
+      if (condition === undefined) throw new OptionError(`${call}: "not" takes a filter, not undefined`);
+      parts.push(`NOT (${conjunction(walk, condition, depth + 1) || '1'})`);
     } else {
-      throw new OptionError(`${where}: table "${shape.name}" has no column "${name}"${shape.nearMiss(name)}`);
+      throw new OptionError(`${call}: table "${shape.name}" has no column "${name}"${shape.nearMiss(name)}`);
     }
   }
-  return parts.join(' AND ');
+  return chain(parts, ' AND ');
 }
 
-function conditions(column: ColumnShape, condition: unknown, where: string, params: unknown[], parts: string[]): void {
+/** Joins operands, many of them as a balanced tree. */
+function chain(parts: readonly string[], word: string): string {
+  if (parts.length <= MAX_CHAIN) return parts.join(word);
+  const middle = parts.length >> 1;
+  return `(${chain(parts.slice(0, middle), word)})${word}(${chain(parts.slice(middle), word)})`;
+}
+
+function countIn(walk: Walk, conditions: number): void {
+  walk.conditions += conditions;
+  if (walk.conditions > MAX_CONDITIONS) {
+    throw new OptionError(`${walk.call}: the filter has more than ${MAX_CONDITIONS} conditions; split it`);
+  }
+}
+
+function conditions(walk: Walk, column: ColumnShape, condition: unknown, where: string, parts: string[]): void {
   if (condition === undefined) {
     throw new OptionError(`${where} is undefined; leave the column out, or write null for "is null"`);
   }
+  countIn(walk, 1);
   if (!isPlain(condition)) {
-    parts.push(equality(column, condition, where, params));
+    parts.push(equality(column, condition, where, walk.params));
     return;
   }
   let any = false;
@@ -102,7 +140,8 @@ function conditions(column: ColumnShape, condition: unknown, where: string, para
     any = true;
     const value = condition[operator];
     if (value === undefined) throw new OptionError(`${where}.${operator} is undefined; leave the operator out`);
-    parts.push(comparison(column, operator, value, `${where}.${operator}`, params));
+    if (Array.isArray(value)) countIn(walk, value.length);
+    parts.push(comparison(column, operator, value, `${where}.${operator}`, walk.params));
   }
   if (!any) throw new OptionError(`${where} has no operator; write a value or, for example, { eq: value }`);
 }
@@ -123,6 +162,7 @@ function comparison(column: ColumnShape, operator: string, value: unknown, where
       return `${column.sql} <> ?`;
     case 'like':
       if (typeof value !== 'string') throw new OptionError(`${where} takes a string, not ${describe(value)}`);
+      if (Buffer.byteLength(value) > MAX_PATTERN) throw new OptionError(`${where} is longer than ${MAX_PATTERN} bytes`);
       params.push(value);
       return `${column.sql} LIKE ?`;
     case 'isNull':
@@ -139,6 +179,7 @@ function comparison(column: ColumnShape, operator: string, value: unknown, where
         );
       }
       if (value === null) throw new OptionError(`${where} compares with null, which is never true; use isNull`);
+      if (column.column.columnType === 'SQLiteBigInt') throw unordered(column, where);
       params.push(encode(column, value, where));
       return `${column.sql} ${symbol} ?`;
     }
@@ -161,12 +202,20 @@ function membership(
     return encode(column, value, where);
   });
   const negation = operator === 'in' ? '' : 'NOT ';
-  if (values.every((value) => typeof value === 'string' || Number.isFinite(value))) {
+  // A lone surrogate is bound as U+FFFD, but JSON would carry it as it is.
+  if (values.every((value) => (typeof value === 'string' ? !LONE_SURROGATE.test(value) : Number.isFinite(value)))) {
     params.push(JSON.stringify(values));
     return `${column.sql} ${negation}IN (SELECT value FROM json_each(?))`;
   }
   params.push(...values);
   return `${column.sql} ${negation}IN (${values.map(() => '?').join(', ')})`;
+}
+
+/** Drizzle stores `blob({ mode: 'bigint' })` as the digits' bytes, where 10 comes before 9. */
+function unordered(column: ColumnShape, where: string): OptionError {
+  return new OptionError(
+    `${where}: column "${column.name}" stores its numbers as text, which has another order; use numeric({ mode: 'bigint' })`,
+  );
 }
 
 /** One column of an order. */
@@ -200,13 +249,7 @@ function addTerm(shape: TableShape, terms: OrderTerm[], name: string, direction:
       `${where}: orderBy: the direction of "${name}" is ${describe(direction)}; use 'asc' or 'desc'`,
     );
   }
+  if (column.column.columnType === 'SQLiteBigInt') throw unordered(column, `${where}: orderBy`);
   // A column named twice adds nothing: the first mention has already decided.
   if (!terms.some((term) => term.column === column)) terms.push({ column, direction });
-}
-
-/** An object literal, or one from another realm or `structuredClone`; not a Date, a buffer, an array or a class's. */
-export function isPlain(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
 }

@@ -3,18 +3,23 @@
  *
  * 1. The primary key is appended to the order, so that no two rows are equal in it.
  * 2. The cursor holds the last row's values of the order's columns as the database stores them.
- * 3. The next page is every row after these values. NULL sorts before every value, and no comparison with it is ever
- *    true, so each column's turn is written out:
- *    `(c1 > v1) OR (c1 IS v1 AND c2 > v2) OR …`, where "after NULL" is `IS NOT NULL` and "after v, descending" includes NULL.
+ * 3. The next page is every row after these values: those that are equal in all columns but the last and come after in
+ *    that one, then those that are equal in all but the last two and come after in the last but one, and so on. Each of
+ *    these is one range of an index on the order, read from where it begins; a column that may be NULL has a second range
+ *    where NULLs come last. They follow each other in the order, so they are read one by one until the page is full.
  *
- * @see https://www.sqlite.org/rowvalue.html#scrolling_window_queries for the window without NULLs
+ * One condition for all of it (`c > ? OR (c = ? AND id > ?)`, or a row value) would read every row of equal `c` again.
+ *
+ * @see https://www.sqlite.org/rowvalue.html#scrolling_window_queries
  */
 import { OptionError } from '../errors.ts';
-import { compileFilter, type OrderTerm, parseOrder } from './filter.ts';
+import { compileFilter, type Fragment, type OrderTerm, parseOrder } from './filter.ts';
 import { type StatementCache } from './statement-cache.ts';
 import { describe, type TableShape } from './table-shape.ts';
 
 const DEFAULT_LIMIT = 50;
+
+type Stored = Record<string, unknown>;
 
 interface PageArguments {
   readonly after?: unknown;
@@ -35,34 +40,53 @@ export function page(
     throw new OptionError(`${call}: limit is ${describe(limit)}; give a whole number from 1`);
   }
   const order = totalOrder(shape, given.orderBy, call);
-  const conditions: string[] = [];
   const filter = compileFilter(shape, given.filter, call);
-  if (filter.sql !== '') conditions.push(filter.sql);
-  const { params } = filter;
-  if (given.after !== undefined) {
-    const values = readCursor(given.after, order, call);
-    conditions.push(after(order, values, params));
+  const ranges: Fragment[] =
+    given.after === undefined
+      ? [{ sql: '', params: [] }]
+      : rangesAfter(order, readCursor(given.after, shape, order, call));
+  const orderBy = order.map(({ column, direction }) => `${column.qualified} ${direction}`).join(', ');
+  const rows: Stored[] = [];
+  for (const range of ranges) {
+    const conditions = [filter.sql, range.sql].filter((sql) => sql !== '').join(' AND ');
+    const where = conditions === '' ? '' : ` WHERE ${conditions}`;
+    const found = statements
+      .get(`SELECT ${shape.selection} FROM ${shape.sql}${where} ORDER BY ${orderBy} LIMIT ?`)
+      .all(...filter.params, ...range.params, limit + 1 - rows.length) as Stored[];
+    for (const row of found) rows.push(row);
+    if (rows.length > limit) break;
   }
-  const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
-  const orderBy = order.map(({ column, direction }) => `${column.sql} ${direction}`).join(', ');
-  params.push(limit + 1);
-  const rows = statements
-    .get(`SELECT ${shape.selection} FROM ${shape.sql}${where} ORDER BY ${orderBy} LIMIT ?`)
-    .all(...params) as Record<string, unknown>[];
   let next: string | undefined;
   if (rows.length > limit) {
-    rows.pop();
+    const beyond = rows.pop();
     const last = rows.at(-1);
-    if (last !== undefined)
+    if (last !== undefined && beyond !== undefined) {
+      refuseTwins(shape, last, beyond, call);
       next = writeCursor(
+        shape,
         order,
         order.map(({ column }) => last[column.name]),
       );
+    }
   }
   if (shape.decoded.length > 0) {
     for (const row of rows) for (const { name, decode } of shape.decoded) row[name] = decode?.(row[name]);
   }
   return { rows, next };
+}
+
+/** SQLite lets the columns of a composite key be NULL, and NULLs repeat: then a row's key does not say where it stands. */
+function refuseTwins(shape: TableShape, last: Stored, beyond: Stored, call: string): void {
+  if (!shape.key.some(({ name }) => last[name] === null)) return;
+  if (
+    JSON.stringify(shape.key.map(({ name }) => last[name])) !==
+    JSON.stringify(shape.key.map(({ name }) => beyond[name]))
+  )
+    return;
+  throw new OptionError(
+    `${call}: several rows of "${shape.name}" have one primary key, with NULL in it, and no order tells them apart; ` +
+      'make the columns of the key notNull()',
+  );
 }
 
 function totalOrder(shape: TableShape, orderBy: unknown, call: string): OrderTerm[] {
@@ -77,37 +101,33 @@ function totalOrder(shape: TableShape, orderBy: unknown, call: string): OrderTer
   return order;
 }
 
-function after(order: readonly OrderTerm[], values: readonly unknown[], params: unknown[]): string {
-  const turns: string[] = [];
-  for (const [index, { column, direction }] of order.entries()) {
-    const value = values[index];
-    if (value === null && direction === 'desc') continue;
-    const conditions: string[] = [];
-    for (const [before, term] of order.slice(0, index).entries()) {
-      conditions.push(`${term.column.sql} IS ?`);
-      params.push(values[before]);
+/** What comes after `values`, as ranges in the order's own order (3). */
+function rangesAfter(order: readonly OrderTerm[], values: readonly unknown[]): Fragment[] {
+  const ranges: Fragment[] = [];
+  for (let at = order.length - 1; at >= 0; at--) {
+    const term = order[at];
+    if (term === undefined) continue;
+    const { column, direction } = term;
+    const equal = order.slice(0, at).map(({ column: before }) => `${before.sql} IS ?`);
+    const params = values.slice(0, at);
+    const add = (condition: string, ...bound: unknown[]): void => {
+      ranges.push({ sql: [...equal, condition].join(' AND '), params: [...params, ...bound] });
+    };
+    const value = values[at];
+    // NULL sorts before every value, and no comparison with it is ever true.
+    if (direction === 'asc') {
+      if (value === null) add(`${column.sql} IS NOT NULL`);
+      else add(`${column.sql} > ?`, value);
+    } else if (value !== null) {
+      add(`${column.sql} < ?`, value);
+      if (!column.column.notNull) add(`${column.sql} IS NULL`);
     }
-    if (value === null) conditions.push(`${column.sql} IS NOT NULL`);
-    else {
-      params.push(value);
-      if (direction === 'asc') conditions.push(`${column.sql} > ?`);
-      else
-        conditions.push(column.column.notNull ? `${column.sql} < ?` : `(${column.sql} < ? OR ${column.sql} IS NULL)`);
-    }
-    turns.push(conditions.length === 1 ? conditions.join('') : `(${conditions.join(' AND ')})`);
   }
-  if (turns.length === 0) return '0';
-  const expanded = `(${turns.join(' OR ')})`;
-  // A bound on the leading column, which the OR hides from the query planner, keeps the page an index range scan.
-  const [lead] = order;
-  if (order.length === 1 || lead === undefined || values[0] === null) return expanded;
-  if (lead.direction === 'desc' && !lead.column.column.notNull) return expanded;
-  params.push(values[0]);
-  return `${expanded} AND ${lead.column.sql} ${lead.direction === 'asc' ? '>=' : '<='} ?`;
+  return ranges;
 }
 
-/** The order and the values, so that a cursor of another order is recognised. */
-function writeCursor(order: readonly OrderTerm[], values: readonly unknown[]): string {
+/** The order and the values, with a checksum: what was cut, edited or made for another order is recognised. */
+function writeCursor(shape: TableShape, order: readonly OrderTerm[], values: readonly unknown[]): string {
   const portable = values.map((value) => {
     if (typeof value === 'bigint') return { bigint: value.toString() };
     if (ArrayBuffer.isView(value))
@@ -115,21 +135,28 @@ function writeCursor(order: readonly OrderTerm[], values: readonly unknown[]): s
     if (typeof value === 'number' && !Number.isFinite(value)) return { number: String(value) };
     return value;
   });
-  return Buffer.from(JSON.stringify([signature(order), ...portable])).toString('base64url');
+  const text = JSON.stringify([signature(shape, order), ...portable]);
+  return Buffer.from(checksum(text) + text).toString('base64url');
 }
 
-function readCursor(cursor: unknown, order: readonly OrderTerm[], call: string): unknown[] {
+function readCursor(cursor: unknown, shape: TableShape, order: readonly OrderTerm[], call: string): unknown[] {
   const refuse = (why: string): OptionError =>
     new OptionError(`${call}: "after" ${why}; give the "next" of the page before, with the same orderBy`);
   if (typeof cursor !== 'string') throw refuse(`is ${describe(cursor)}`);
+  const bytes = Buffer.from(cursor, 'base64url');
+  const text = bytes.toString('utf8', CHECKSUM_LENGTH);
+  // Decoding skips what is not base64url, so the way back must lead to the same string.
+  if (bytes.toString('base64url') !== cursor || bytes.toString('utf8', 0, CHECKSUM_LENGTH) !== checksum(text)) {
+    throw refuse('is not a cursor');
+  }
   let parsed: unknown;
   try {
-    parsed = JSON.parse(Buffer.from(cursor, 'base64url').toString());
+    parsed = JSON.parse(text);
   } catch {
     throw refuse('is not a cursor');
   }
   if (!Array.isArray(parsed) || typeof parsed[0] !== 'string') throw refuse('is not a cursor');
-  if (parsed[0] !== signature(order)) throw refuse(`is a cursor of the order (${parsed[0].slice(0, 80)})`);
+  if (parsed[0] !== signature(shape, order)) throw refuse(`is a cursor of ${parsed[0].slice(0, 80)}`);
   const values: unknown[] = parsed.slice(1).map(readValue);
   if (values.length !== order.length || values.includes(undefined)) throw refuse('is not a cursor');
   return values;
@@ -141,10 +168,19 @@ function readValue(value: unknown): unknown {
   if ('bigint' in value && typeof value.bigint === 'string' && /^-?\d{1,19}$/.test(value.bigint))
     return BigInt(value.bigint);
   if ('blob' in value && typeof value.blob === 'string') return Buffer.from(value.blob, 'base64');
-  if ('number' in value && typeof value.number === 'string') return Number(value.number);
+  if ('number' in value && (value.number === 'Infinity' || value.number === '-Infinity')) return Number(value.number);
   return undefined;
 }
 
-function signature(order: readonly OrderTerm[]): string {
-  return order.map(({ column, direction }) => `${column.name} ${direction}`).join(', ');
+function signature(shape: TableShape, order: readonly OrderTerm[]): string {
+  return `${shape.name} by ${order.map(({ column, direction }) => `${column.name} ${direction}`).join(', ')}`;
+}
+
+const CHECKSUM_LENGTH = 8;
+
+/** FNV-1a. It tells accidents, not attacks: a forged cursor is only another place to begin, in rows that may be read. */
+function checksum(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  return (hash >>> 0).toString(16).padStart(CHECKSUM_LENGTH, '0');
 }

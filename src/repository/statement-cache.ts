@@ -1,5 +1,8 @@
 import { type BoundStatement } from './handlers.ts';
 
+/** Longer texts are filters of thousands of conditions: kept for as long as they are the last one, not beside 200 others. */
+const MAX_LENGTH = 100_000;
+
 /** Statements of one connection by their SQL, the most recently used ones. */
 export class StatementCache {
   readonly #prepare: (source: string) => BoundStatement;
@@ -23,6 +26,7 @@ export class StatementCache {
     let statement = this.#statements.get(source);
     if (statement === undefined) {
       statement = this.#prepare(source);
+      if (source.length > MAX_LENGTH) return this.#remember(source, statement);
       if (this.#statements.size >= this.#limit) {
         // A Map iterates in order of insertion, so its first key is the least recently used one.
         for (const oldest of this.#statements.keys()) {
@@ -34,6 +38,10 @@ export class StatementCache {
       this.#statements.delete(source);
     }
     this.#statements.set(source, statement);
+    return this.#remember(source, statement);
+  }
+
+  #remember(source: string, statement: BoundStatement): BoundStatement {
     this.#last = source;
     this.#lastStatement = statement;
     return statement;

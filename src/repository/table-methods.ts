@@ -5,12 +5,21 @@
  * call binds values and runs. SQL is written here and not by Drizzle's builders because building costs ten times what
  * running does; what a column means (its codec, its defaults) stays Drizzle's.
  */
-import { OptionError, StaleRowError } from '../errors.ts';
-import { compileFilter, type Fragment, isPlain, parseOrder } from './filter.ts';
+import { ConstraintError, OptionError, StaleRowError } from '../errors.ts';
+import { compileFilter, type Fragment, parseOrder } from './filter.ts';
 import { type BoundStatement, type HandlerSet } from './handlers.ts';
 import { page } from './page.ts';
 import { StatementCache } from './statement-cache.ts';
-import { type ColumnShape, describe, encode, keyValues, tableShape, type TableShape } from './table-shape.ts';
+import {
+  type ColumnShape,
+  describe,
+  encode,
+  isPlain,
+  keyValues,
+  ownValue,
+  tableShape,
+  type TableShape,
+} from './table-shape.ts';
 import { type AnyRepository } from './types.ts';
 
 type Prepare = (source: string) => BoundStatement;
@@ -88,20 +97,26 @@ export function tableWrites(repository: AnyRepository, prepare: Prepare): Handle
     return row === undefined ? undefined : decode(shape, row);
   };
 
+  const kept = (row: unknown, call: string): unknown => {
+    if (row !== undefined) return row;
+    const ignored = `${call}: a trigger of "${shape.name}" kept the row out with RAISE(IGNORE); give values that it accepts`;
+    throw new ConstraintError(ignored, { kind: 'check', table: shape.name });
+  };
+
   const assignments = (
     patch: unknown,
     call: string,
     bump: ColumnShape | undefined,
   ): { sql: string; params: unknown[] } => {
     if (!isPlain(patch)) throw new OptionError(`${call}: a patch is a plain object, not ${describe(patch)}`);
-    checkColumns(shape, patch, call);
     const parts: string[] = [];
     const params: unknown[] = [];
+    // A column's own $onUpdate speaks where the patch is silent, but a patch that says nothing at all updates nothing.
+    if (!namesColumn(shape, patch, call)) return { sql: '', params };
     for (const column of shape.columns.values()) {
       if (column === bump) continue;
-      let value = patch[column.name];
-      // A column's own $onUpdate speaks where the patch is silent; a row is not updated by saying nothing at all.
-      if (value === undefined && column.column.onUpdateFn !== undefined) value = column.column.onUpdateFn();
+      let value = ownValue(patch, column.name);
+      if (value === undefined) value = column.column.onUpdateFn?.();
       if (value === undefined) continue;
       parts.push(`${column.sql} = ?`);
       params.push(encode(column, value, `${call}: ${column.name}`));
@@ -119,40 +134,42 @@ export function tableWrites(repository: AnyRepository, prepare: Prepare): Handle
 
   return {
     insert(row) {
-      const { columns, values } = insertion(shape, row, `${shape.name}.insert`);
-      return stored(statements.get(insertSql(columns, 1) + returning), values);
+      const call = `${shape.name}.insert`;
+      const { columns, values } = insertion(shape, row, call);
+      return kept(stored(statements.get(insertSql(columns, 1) + returning), values), call);
     },
     insertMany(rows) {
       const call = `${shape.name}.insertMany`;
       if (!Array.isArray(rows)) throw new OptionError(`${call}: takes an array of rows, not ${describe(rows)}`);
       const prepared = rows.map((row: unknown, index) => insertion(shape, row, `${call}[${String(index)}]`));
+      let inserted = 0;
       for (const run of runsOfOneShape(prepared)) {
         const width = run.columns.length;
         let at = 0;
         while (at < run.values.length) {
           const left = run.values.length - at;
           const size = CHUNKS.find((chunk) => chunk <= left && chunk * width <= MAX_VARIABLES && width > 0) ?? 1;
-          statements.get(insertSql(run.columns, size)).run(...run.values.slice(at, at + size).flat());
+          const chunk = run.values.slice(at, at + size).flat();
+          inserted += statements.get(insertSql(run.columns, size)).run(...chunk).changes;
           at += size;
         }
       }
-      return prepared.length;
+      return inserted;
     },
     update(key, patch) {
       const call = `${shape.name}.update`;
       const identity = keyValues(shape, key, call);
       const { sql, params } = assignments(patch, call, version);
-      if (sql === '') {
-        const row = byKey().get(...identity);
-        return row === undefined ? undefined : decode(shape, row);
-      }
+      const read = (): unknown => byKey().get(...identity);
       if (version === undefined) {
-        return stored(statements.get(`UPDATE ${shape.sql} SET ${sql} WHERE ${keyCondition(shape)}${returning}`), [
-          ...params,
-          ...identity,
-        ]);
+        if (sql === '') {
+          const row = read();
+          return row === undefined ? undefined : decode(shape, row);
+        }
+        const statement = statements.get(`UPDATE ${shape.sql} SET ${sql} WHERE ${keyCondition(shape)}${returning}`);
+        return stored(statement, [...params, ...identity]);
       }
-      const expected = (patch as Stored)[version.name];
+      const expected = ownValue(patch as Stored, version.name);
       if (!Number.isSafeInteger(expected)) {
         throw new OptionError(
           `${call}: the patch must name the version that was read: { ${version.name}: row.${version.name}, … }`,
@@ -165,9 +182,10 @@ export function tableWrites(repository: AnyRepository, prepare: Prepare): Handle
         [...params, ...identity, expected],
       );
       if (row !== undefined) return row;
-      const current = byKey().get(...identity) as Stored | undefined;
+      const current = read() as Stored | undefined;
       if (current === undefined) return undefined;
       const actual = current[version.name];
+      if (actual === expected) return kept(undefined, call);
       throw new StaleRowError(
         `${call}: the row has version ${String(actual)}, not ${String(expected)}: somebody changed it since it was read; ` +
           'read it again and decide anew',
@@ -187,20 +205,40 @@ export function tableWrites(repository: AnyRepository, prepare: Prepare): Handle
       const given = callOptions(options, ['target', 'set'], call);
       const { columns, values } = insertion(shape, row, call);
       const target = conflictTarget(shape, given.target, call);
+      // SQLite has no conflict clause for DEFAULT VALUES, and a row that names nothing has nothing to put in the way.
+      if (columns.length === 0) return kept(stored(statements.get(insertSql(columns, 1) + returning), values), call);
       let set: { sql: string; params: unknown[] };
       if (given.set === undefined) {
-        const rest = columns.filter((column) => !target.includes(column) && column !== version);
-        const parts = rest.map(({ sql }) => `${sql} = excluded.${sql}`);
-        if (version !== undefined) parts.push(`${version.sql} = ${shape.sql}.${version.sql} + 1`);
+        // What only $defaultFn gave is for a new row: the one that is there keeps its id and the time it was made.
+        const rest = columns.filter(
+          (column) =>
+            !target.includes(column) &&
+            column !== version &&
+            (ownValue(row as Stored, column.name) !== undefined || column.column.onUpdateFn !== undefined),
+        );
+        const says = rest.some((column) => ownValue(row as Stored, column.name) !== undefined);
+        const parts = says ? rest.map(({ sql }) => `${sql} = excluded.${sql}`) : [];
+        if (says && version !== undefined) parts.push(`${version.sql} = ${shape.sql}.${version.sql} + 1`);
         set = { sql: parts.join(', '), params: [] };
       } else {
         set = assignments(given.set, `${call}: set`, version);
       }
       // Without anything to set, setting a target column to itself still makes RETURNING give the row that is there.
       const [first] = target;
-      if (set.sql === '' && first !== undefined) set.sql = `${first.sql} = ${first.sql}`;
+      if (set.sql === '' && first !== undefined) set.sql = `${first.sql} = ${shape.sql}.${first.sql}`;
       const conflict = ` ON CONFLICT (${target.map(({ sql }) => sql).join(', ')}) DO UPDATE SET ${set.sql}`;
-      return stored(statements.get(insertSql(columns, 1) + conflict + returning), [...values, ...set.params]);
+      let statement: BoundStatement;
+      try {
+        statement = statements.get(insertSql(columns, 1) + conflict + returning);
+      } catch (cause) {
+        if (!(cause instanceof Error && cause.message.startsWith('ON CONFLICT clause does not match'))) throw cause;
+        const names = target.map(({ name }) => name).join(', ');
+        throw new OptionError(
+          `${call}: "target": no primary key, unique constraint or unique index without a WHERE covers just (${names})`,
+          { cause },
+        );
+      }
+      return kept(stored(statement, [...values, ...set.params]), call);
     },
     remove(key) {
       return removal().run(...keyValues(shape, key, `${shape.name}.remove`)).changes > 0;
@@ -219,11 +257,11 @@ interface Insertion {
 
 function insertion(shape: TableShape, row: unknown, call: string): Insertion {
   if (!isPlain(row)) throw new OptionError(`${call}: a row is a plain object, not ${describe(row)}`);
-  checkColumns(shape, row, call);
+  namesColumn(shape, row, call);
   const columns: ColumnShape[] = [];
   const values: unknown[] = [];
   for (const column of shape.columns.values()) {
-    let value = row[column.name];
+    let value = ownValue(row, column.name);
     if (value === undefined) value = (column.column.defaultFn ?? column.column.onUpdateFn)?.();
     // What is still missing is left to the table: its DEFAULT, NULL, or the error of a NOT NULL column.
     if (value === undefined) continue;
@@ -269,12 +307,21 @@ function required(shape: TableShape, filter: unknown, call: string): Fragment {
   return fragment;
 }
 
-function checkColumns(shape: TableShape, values: Stored, call: string): void {
+/** Whether values are given for a column. @throws {OptionError} for an unknown or a generated one. */
+function namesColumn(shape: TableShape, values: Stored, call: string): boolean {
+  let any = false;
   for (const name in values) {
-    if (!shape.columns.has(name)) {
+    const column = shape.columns.get(name);
+    if (column === undefined) {
       throw new OptionError(`${call}: table "${shape.name}" has no column "${name}"${shape.nearMiss(name)}`);
     }
+    if (values[name] === undefined) continue;
+    if (column.column.generated !== undefined) {
+      throw new OptionError(`${call}: column "${name}" is generated by the database; leave it out`);
+    }
+    any = true;
   }
+  return any;
 }
 
 function callOptions(options: unknown, known: readonly string[], call: string): Stored {
@@ -294,7 +341,7 @@ function count(value: unknown, name: string, call: string): number {
 function orderSql(shape: TableShape, orderBy: unknown, call: string): string {
   const terms = parseOrder(shape, orderBy, call);
   if (terms.length === 0) return '';
-  return ` ORDER BY ${terms.map(({ column, direction }) => `${column.sql} ${direction}`).join(', ')}`;
+  return ` ORDER BY ${terms.map(({ column, direction }) => `${column.qualified} ${direction}`).join(', ')}`;
 }
 
 function keyCondition(shape: TableShape): string {

@@ -10,7 +10,11 @@ export interface ColumnShape {
   readonly name: string;
   /** The quoted name in SQL. */
   readonly sql: string;
+  /** With its table: in ORDER BY a bare name would mean the result's column of that name, which may be another one. */
+  readonly qualified: string;
   readonly column: Column;
+  /** What `typeof` says of a value that fits; `undefined` where the column's codec decides. */
+  readonly type: 'string' | 'number' | 'bigint' | 'boolean' | 'object' | undefined;
   /** Turns what the driver gives into what the row holds; `undefined` where they are the same. */
   readonly decode: ((value: unknown) => unknown) | undefined;
 }
@@ -49,9 +53,15 @@ function readShape(table: SQLiteTable): TableShape {
   // Found by identity and not by class: a schema loaded through require has classes of its own.
   for (const name of Object.keys(table)) {
     const column = config.columns.find((candidate) => candidate === Reflect.get(table, name));
-    if (column !== undefined) columns.set(name, { name, sql: quote(column.name), column, decode: decoder(column) });
+    if (column === undefined) continue;
+    if (COMBINATORS.has(name)) throw unusable(config.name, name, `"${name}" joins filters`);
+    const sql = quote(column.name);
+    const qualified = `${quote(config.name)}.${sql}`;
+    columns.set(name, { name, sql, qualified, column, type: typeOf(column), decode: decoder(column) });
   }
   const all = [...columns.values()];
+  const lost = config.columns.find((candidate) => !all.some(({ column }) => column === candidate));
+  if (lost !== undefined) throw unusable(config.name, lost.name, 'a row cannot have it');
   const composite = config.primaryKeys[0]?.columns.map((part) => all.find(({ column }) => column.name === part.name));
   const key = composite ?? all.filter(({ column }) => column.primary);
   return {
@@ -59,10 +69,43 @@ function readShape(table: SQLiteTable): TableShape {
     sql: quote(config.name),
     columns,
     key: key.filter((part) => part !== undefined),
-    selection: all.map(({ sql, name }) => (sql === quote(name) ? sql : `${sql} AS ${quote(name)}`)).join(', '),
+    selection: all.map(selected).join(', '),
     decoded: all.filter(({ decode }) => decode !== undefined),
     nearMiss: (name) => nearMiss(name, [...columns.keys()]),
   };
+}
+
+/** The words that join filters; a column of this name could not be told from them. */
+const COMBINATORS = new Set(['and', 'or', 'not']);
+
+function unusable(table: string, name: string, why: string): OptionError {
+  return new OptionError(
+    `table "${table}": a column's property cannot be called "${name}", because ${why}; ` +
+      `give it another one and keep the column's name: ${name.replaceAll('_', '')}Column: text('${name}')`,
+  );
+}
+
+function selected({ sql, name, column }: ColumnShape): string {
+  // The driver gives integers as doubles. These columns hold what a double cannot, and their codec reads text.
+  if (column.columnType === 'SQLiteNumericBigInt' || column.columnType === 'SQLiteNumeric') {
+    return `CASE typeof(${sql}) WHEN 'integer' THEN CAST(${sql} AS TEXT) ELSE ${sql} END AS ${quote(name)}`;
+  }
+  return sql === quote(name) ? sql : `${sql} AS ${quote(name)}`;
+}
+
+function typeOf({ dataType }: Column): ColumnShape['type'] {
+  switch (dataType) {
+    case 'string':
+    case 'number':
+    case 'bigint':
+    case 'boolean':
+      return dataType;
+    case 'date':
+    case 'buffer':
+      return 'object';
+    default:
+      return undefined;
+  }
 }
 
 function decoder(column: Column): ((value: unknown) => unknown) | undefined {
@@ -72,25 +115,50 @@ function decoder(column: Column): ((value: unknown) => unknown) | undefined {
 }
 
 /** What the driver binds for a row's value. @throws {OptionError} where the column cannot store it. */
-export function encode({ name, column }: ColumnShape, value: unknown, where: string): unknown {
+export function encode({ name, column, type }: ColumnShape, value: unknown, where: string): unknown {
   if (value === null) return null;
+  const refuse = (cause?: unknown): OptionError =>
+    new OptionError(`${where}: ${describe(value)} does not fit column "${name}" (${column.columnType})`, { cause });
+  // Drizzle's codecs take what they get: 'false' would be stored as true, and 'ten' as text in an INTEGER column.
+  if (type !== undefined && typeof value !== type && !(type === 'number' && typeof value === 'bigint')) throw refuse();
   let encoded: unknown;
   try {
     encoded = column.mapToDriverValue(value);
   } catch (cause) {
-    throw new OptionError(`${where}: ${describe(value)} does not fit column "${name}" (${column.columnType})`, {
-      cause,
-    });
+    throw refuse(cause);
   }
   switch (typeof encoded) {
-    case 'number':
     case 'string':
+      return encoded;
+    case 'number':
+      // SQLite has no NaN, and would store NULL.
+      if (Number.isNaN(encoded)) throw refuse();
+      return encoded;
     case 'bigint':
+      if (BigInt.asIntN(64, encoded) !== encoded) throw refuse();
       return encoded;
     default:
-      if (encoded === null || ArrayBuffer.isView(encoded)) return encoded;
-      throw new OptionError(`${where}: ${describe(value)} does not fit column "${name}" (${column.columnType})`);
+      if (encoded === null || encoded instanceof Uint8Array) return encoded;
+      if (ArrayBuffer.isView(encoded)) return Buffer.from(encoded.buffer, encoded.byteOffset, encoded.byteLength);
+      throw refuse();
   }
+}
+
+/** A property that an object has itself: a column may be called `constructor`, which every object inherits. */
+export function ownValue(values: Readonly<Record<string, unknown>>, name: string): unknown {
+  return Object.hasOwn(values, name) ? values[name] : undefined;
+}
+
+/** An object literal, or one from another realm or `structuredClone`; not a Date, a buffer, an array or a class's. */
+export function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype === Object.prototype || prototype === null) return true;
+  return (
+    typeof prototype === 'object' &&
+    Object.getPrototypeOf(prototype) === null &&
+    Object.hasOwn(prototype, 'isPrototypeOf')
+  );
 }
 
 /** A value's kind for a message: never a whole value, which may be long or private. */
@@ -106,9 +174,10 @@ export function describe(value: unknown): string {
     case 'object': {
       if (value === null) return 'null';
       if (Array.isArray(value)) return 'an array';
-      const prototype: unknown = Object.getPrototypeOf(value);
-      if (prototype === null || prototype === Object.prototype) return 'an object';
-      return `a ${value.constructor.name}`;
+      const { constructor } = value as { constructor?: unknown };
+      if (typeof constructor !== 'function' || constructor.name === '' || constructor.name === 'Object')
+        return 'an object';
+      return `a ${constructor.name}`;
     }
     default:
       return `a ${typeof value}`;
@@ -122,8 +191,8 @@ export function keyValues(shape: TableShape, key: unknown, where: string): unkno
   if (first === undefined) {
     throw new OptionError(`${where}: table "${shape.name}" has no primary key; use find, updateMany or removeMany`);
   }
-  if (columns.length === 1 && !isKeyObject(key)) return [encodeKey(first, key, where)];
-  if (!isKeyObject(key)) {
+  if (columns.length === 1 && !isPlain(key)) return [encodeKey(first, key, where)];
+  if (!isPlain(key)) {
     throw new OptionError(
       `${where}: the key of "${shape.name}" is an object of ${columns.map(({ name }) => name).join(', ')}`,
     );
@@ -133,7 +202,7 @@ export function keyValues(shape: TableShape, key: unknown, where: string): unkno
       throw new OptionError(`${where}: "${name}" is not part of the key of "${shape.name}"`);
     }
   }
-  return columns.map((column) => encodeKey(column, key[column.name], where));
+  return columns.map((column) => encodeKey(column, ownValue(key, column.name), where));
 }
 
 function encodeKey(column: ColumnShape, value: unknown, where: string): unknown {
@@ -141,8 +210,4 @@ function encodeKey(column: ColumnShape, value: unknown, where: string): unknown 
     throw new OptionError(`${where}: the key's column "${column.name}" is ${String(value)}; give its value`);
   }
   return encode(column, value, where);
-}
-
-function isKeyObject(key: unknown): key is Record<string, unknown> {
-  return typeof key === 'object' && key !== null && Object.getPrototypeOf(key) === Object.prototype;
 }

@@ -78,8 +78,8 @@ export type CheckHandlers<H> = {
 export type Row<T extends SQLiteTable> = T['$inferSelect'];
 /** A row as it is inserted. */
 export type NewRow<T extends SQLiteTable> = T['$inferInsert'];
-/** Some columns of a row. */
-export type Patch<T extends SQLiteTable> = { [C in keyof Row<T>]?: Row<T>[C] | undefined };
+/** Some columns of a row; not those that the database generates. */
+export type Patch<T extends SQLiteTable> = { [C in keyof NewRow<T> & keyof Row<T>]?: Row<T>[C] | undefined };
 
 type PrimaryColumns<T extends SQLiteTable> = {
   [C in keyof T['_']['columns']]: T['_']['columns'][C]['_']['isPrimaryKey'] extends true ? C : never;

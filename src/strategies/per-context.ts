@@ -2,6 +2,7 @@
  * One writer behind the write lane, and readers of their own: a read sees committed rows while a write is open, and a
  * snapshot keeps its reader, and so its state, for as long as it runs. Without a writer the file is only read.
  */
+import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { BusyError, ReadOnlyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
@@ -11,6 +12,8 @@ import { type Scope } from '../lanes/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';
+import { type WriteStats } from '../observe/lane-stats.ts';
+import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
 import { type Strategy } from './strategy.ts';
@@ -41,44 +44,51 @@ export class PerContext implements Strategy {
     this.methods = methodTable(repositories, writer?.connection ?? this.#readers.first());
   }
 
-  call(method: Method, args: readonly unknown[]): Promise<unknown> {
-    if (method.access === 'write') return this.#writer?.write(method, args) ?? refuseWrite(method.label);
-    if (method.mode === 'async') return this.#readAsync(method, args);
-    try {
-      const reader = this.#readers.idle();
-      if (reader !== undefined) return Promise.resolve(reader.read(method, args));
-    } catch (error) {
-      if (!(error instanceof BusyError)) return Promise.reject(error);
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
+    if (method.access === 'write') return this.#writer?.write(method, args, context) ?? refuseWrite(method.label);
+    if (method.mode === 'sync') {
+      try {
+        const reader = this.#readers.idle();
+        if (reader?.busy === false) return Promise.resolve(reader.read(method, args));
+      } catch (error) {
+        if (!(error instanceof BusyError)) return Promise.reject(error);
+      }
     }
-    return this.#readOnLease(method, args);
+    // An asynchronous handler, or every reader is leased, or SQLite was recovering.
+    const label = labelOf(context, method.label);
+    const deadline = deadlineOf(context, this.#timeout);
+    return this.#lend(label, context, deadline, (reader) =>
+      method.mode === 'async'
+        ? runAsyncRead(reader, method, args, deadline)
+        : retryBusy(label, deadline, () => reader.read(method, args)),
+    );
   }
 
-  transaction<T>(run: (scope: Scope) => Promise<T>): Promise<T> {
-    return this.#writer?.transaction(this.#scopes, run) ?? refuseWrite('transaction');
+  transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return this.#writer?.transaction(this.#scopes, run, context) ?? refuseWrite('transaction');
   }
 
-  async snapshot<T>(run: (scope: Scope) => Promise<T>): Promise<T> {
-    const reader = await this.#readers.lease('snapshot', this.#timeout);
-    try {
-      return await runSnapshot(reader, this.#timeout, this.#scopes, run);
-    } finally {
-      this.#readers.giveBack(reader);
-    }
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    const deadline = deadlineOf(context, this.#timeout);
+    return this.#lend(labelOf(context, 'snapshot'), context, deadline, (reader) =>
+      runSnapshot(reader, { context, deadline, scopes: this.#scopes }, run),
+    );
+  }
+
+  stats(): { readonly writes: WriteStats | undefined; readonly readers: ReaderStats } {
+    return { writes: this.#writer?.stats.read(this.#writer.queued), readers: this.#readers.stats() };
   }
 
   async idle(): Promise<void> {
     await this.#readers.drained();
-    await this.#writer?.hold('close', Infinity, () => undefined);
+    await this.#writer?.idle();
   }
 
   abandon(reason: (label: string) => Error): string[] {
     const running = [...this.#scopes];
     for (const scope of running) scope.abandon(reason(scope.label));
-    return [
-      ...running.map(({ label }) => label),
-      ...this.#readers.abandon(reason),
-      ...(this.#writer?.abandon(reason) ?? []),
-    ];
+    const waiting = [...this.#readers.abandon(reason), ...(this.#writer?.abandon(reason) ?? [])];
+    return [...running.map(({ label }) => label), ...waiting];
   }
 
   close(): void {
@@ -88,21 +98,15 @@ export class PerContext implements Strategy {
     this.#writer.connection.close();
   }
 
-  async #readAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
-    const reader = await this.#readers.lease(method.label, this.#timeout);
+  async #lend<T>(
+    label: string,
+    context: Ambient | undefined,
+    deadline: number,
+    run: (reader: Connection) => Promise<T>,
+  ): Promise<T> {
+    const reader = await this.#readers.lease(label, deadline, context?.signal);
     try {
-      return await runAsyncRead(reader, method, args, this.#timeout);
-    } finally {
-      this.#readers.giveBack(reader);
-    }
-  }
-
-  /** Every reader is leased, or SQLite was recovering: rare, and worth a wait. */
-  async #readOnLease(method: Method, args: readonly unknown[]): Promise<unknown> {
-    const deadline = performance.now() + this.#timeout;
-    const reader = await this.#readers.lease(method.label, this.#timeout);
-    try {
-      return await retryBusy(method.label, deadline, () => reader.read(method, args));
+      return await run(reader);
     } finally {
       this.#readers.giveBack(reader);
     }
@@ -110,9 +114,7 @@ export class PerContext implements Strategy {
 }
 
 function refuseWrite(label: string): Promise<never> {
-  return Promise.reject(
-    Object.assign(new ReadOnlyError(`${label}: a write, but the database was opened for reading only`), {
-      outcome: 'not-started' as const,
-    }),
-  );
+  const error = new ReadOnlyError(`${label}: a write, but the database was opened for reading only`);
+  error.outcome = 'not-started';
+  return Promise.reject(error);
 }

@@ -2,6 +2,7 @@
  * One handle for everything. Reads run at once unless a transaction holds the handle across ticks; writes go through the
  * write lane, whose turns are the mutex.
  */
+import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { BusyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { retryBusy } from '../lanes/retry.ts';
@@ -9,6 +10,8 @@ import { type Scope } from '../lanes/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';
+import { type WriteStats } from '../observe/lane-stats.ts';
+import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
 import { type Strategy } from './strategy.ts';
@@ -26,34 +29,42 @@ export class Shared implements Strategy {
     this.#timeout = timeout;
   }
 
-  call(method: Method, args: readonly unknown[]): Promise<unknown> {
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     const writer = this.#writer;
-    if (method.access === 'write') return writer.write(method, args);
-    if (method.mode === 'async') return this.#readAsync(method, args);
-    if (!writer.lane.isHeldBy(writer)) {
+    if (method.access === 'write') return writer.write(method, args, context);
+    const deadline = deadlineOf(context, this.#timeout);
+    if (method.mode === 'async') {
+      return writer.hold(method.label, context, (connection) => runAsyncRead(connection, method, args, deadline));
+    }
+    if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
       try {
-        return Promise.resolve(this.#read(method, args));
+        return Promise.resolve(writer.connection.read(method, args));
       } catch (error) {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }
     }
-    return retryBusy(method.label, performance.now() + this.#timeout, () =>
-      writer.task(method.label, () => this.#read(method, args)),
+    return retryBusy(labelOf(context, method.label), deadline, () =>
+      writer.task(method.label, context, () => writer.connection.read(method, args)),
     );
   }
 
-  transaction<T>(run: (scope: Scope) => Promise<T>): Promise<T> {
-    return this.#writer.transaction(this.#scopes, run);
+  transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return this.#writer.transaction(this.#scopes, run, context);
   }
 
-  snapshot<T>(run: (scope: Scope) => Promise<T>): Promise<T> {
-    return this.#writer.hold('snapshot', this.#timeout, (connection) =>
-      runSnapshot(connection, this.#timeout, this.#scopes, run),
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    const deadline = deadlineOf(context, this.#timeout);
+    return this.#writer.hold('snapshot', context, (connection) =>
+      runSnapshot(connection, { context, deadline, scopes: this.#scopes }, run),
     );
   }
 
-  async idle(): Promise<void> {
-    await this.#writer.hold('close', Infinity, () => undefined);
+  stats(): { readonly writes: WriteStats; readonly readers: ReaderStats } {
+    return { writes: this.#writer.stats.read(this.#writer.queued), readers: { open: 0, leased: 0, waiting: 0 } };
+  }
+
+  idle(): Promise<void> {
+    return this.#writer.idle();
   }
 
   abandon(reason: (label: string) => Error): string[] {
@@ -65,16 +76,5 @@ export class Shared implements Strategy {
   close(): void {
     finishFile(this.#writer.connection);
     this.#writer.connection.close();
-  }
-
-  #readAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
-    return this.#writer.hold(method.label, this.#timeout, (connection) =>
-      runAsyncRead(connection, method, args, this.#timeout),
-    );
-  }
-
-  #read(method: Method, args: readonly unknown[]): unknown {
-    const { connection } = this.#writer;
-    return connection.read(method, args);
   }
 }

@@ -1,15 +1,19 @@
+import { type Ambient } from '../context/context.ts';
 import { type Scope } from '../lanes/scope.ts';
+import { type WriteStats } from '../observe/lane-stats.ts';
+import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
 
 /** How calls reach connections. A `Database` holds exactly one. */
 export interface Strategy {
   readonly methods: MethodTable;
   /** Runs one call of the api. A write settles after its commit. */
-  call(method: Method, args: readonly unknown[]): Promise<unknown>;
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;
   /** Runs a callback as one write transaction. */
-  transaction<T>(run: (scope: Scope) => Promise<T>): Promise<T>;
+  transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
   /** Runs a callback whose reads all see one state. */
-  snapshot<T>(run: (scope: Scope) => Promise<T>): Promise<T>;
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
+  stats(): { readonly writes: WriteStats | undefined; readonly readers: ReaderStats };
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
   /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */

@@ -1,0 +1,21 @@
+import { pages, reads, writes } from './cases/calls.ts';
+import { durable } from './cases/durable.ts';
+import { importing } from './cases/importing.ts';
+import { latency, transfers } from './cases/latency.ts';
+import { cycles, opening } from './cases/opening.ts';
+import { queue } from './cases/queue.ts';
+import { type Case } from './report/case.ts';
+
+/** Every case, in the order in which they run. */
+export const cases: readonly Case[] = [
+  reads,
+  pages,
+  writes,
+  opening,
+  importing,
+  cycles,
+  durable,
+  latency,
+  transfers,
+  queue,
+];

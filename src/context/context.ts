@@ -1,0 +1,108 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { AbortError, OptionError } from '../errors.ts';
+import { nearMiss } from '../near-miss.ts';
+import { isPlain } from '../repository/filter.ts';
+import { describe } from '../repository/table-shape.ts';
+
+/** What `db.context` puts around the calls inside it. */
+export interface ContextOptions {
+  /** Milliseconds from now until which calls inside may wait for their turn; replaces the option of `open`. */
+  readonly timeout?: number;
+  /** Takes calls that have not started out of the queue, and ends transactions, when it aborts. */
+  readonly signal?: AbortSignal;
+  /** Who is calling, for errors and traces, for example `GET /accounts`. */
+  readonly label?: string;
+}
+
+/** What surrounds a call. */
+export interface Ambient {
+  /** On `performance.now()`'s clock; `undefined` where the option of `open` applies. */
+  readonly deadline: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly label: string | undefined;
+}
+
+const ambient = new AsyncLocalStorage<Ambient>();
+
+/** What surrounds the caller; `undefined` outside every context. */
+export function currentContext(): Ambient | undefined {
+  return ambient.getStore();
+}
+
+/** Runs a function inside a context. A nested one has the sooner deadline, either signal, and its own label. */
+export function runInContext<T>(options: ContextOptions, run: () => T): T {
+  validate(options);
+  const outer = ambient.getStore();
+  const deadline = options.timeout === undefined ? undefined : performance.now() + options.timeout;
+  return ambient.run(
+    {
+      deadline: sooner(outer?.deadline, deadline),
+      signal: either(outer?.signal, options.signal),
+      label: options.label ?? outer?.label,
+    },
+    run,
+  );
+}
+
+/** When a call that starts to wait now has waited long enough. */
+export function deadlineOf(context: Ambient | undefined, timeout: number): number {
+  return context?.deadline ?? performance.now() + timeout;
+}
+
+/** A call's name with who is calling: `accounts.get in GET /accounts`. */
+export function labelOf(context: Ambient | undefined, label: string): string {
+  return context?.label === undefined ? label : `${label} in ${context.label}`;
+}
+
+/** What an aborted call rejects with: named as Node's own, its cause the signal's reason. */
+export function abortError(label: string, signal: AbortSignal): AbortError {
+  return new AbortError(`${label}: aborted`, { cause: signal.reason });
+}
+
+/** Gives up on a transaction or snapshot when its context's signal aborts; the returned function stops listening. */
+export function abandonOnAbort(
+  scope: { readonly label: string; abandon(error: Error): void },
+  context: Ambient | undefined,
+): () => void {
+  const signal = context?.signal;
+  if (signal === undefined) return () => undefined;
+  const abort = (): void => {
+    scope.abandon(abortError(scope.label, signal));
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  return () => {
+    signal.removeEventListener('abort', abort);
+  };
+}
+
+function sooner(a: number | undefined, b: number | undefined): number | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return Math.min(a, b);
+}
+
+function either(a: AbortSignal | undefined, b: AbortSignal | undefined): AbortSignal | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return AbortSignal.any([a, b]);
+}
+
+const KNOWN = ['timeout', 'signal', 'label'];
+
+function validate(options: unknown): void {
+  if (!isPlain(options)) throw new OptionError(`context: takes an object of options, not ${describe(options)}`);
+  for (const name of Object.keys(options)) {
+    if (!KNOWN.includes(name)) {
+      throw new OptionError(`context: unknown option "${name}"${nearMiss(name, KNOWN) || `; use ${KNOWN.join(', ')}`}`);
+    }
+  }
+  const { timeout, signal, label } = options;
+  if (timeout !== undefined && (typeof timeout !== 'number' || !(timeout >= 0))) {
+    throw new OptionError(`context: "timeout" is ${describe(timeout)}; give milliseconds from 0`);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new OptionError(`context: "signal" is ${describe(signal)}; give an AbortSignal`);
+  }
+  if (label !== undefined && typeof label !== 'string') {
+    throw new OptionError(`context: "label" is ${describe(label)}; give a string`);
+  }
+}

@@ -1,0 +1,44 @@
+import { existsSync } from 'node:fs';
+import { expect } from 'vitest';
+import { open, type OpenOptions } from '../../src/index.ts';
+import { createLedger, ledger, type LedgerDatabase } from './ledger.ts';
+import { type StrategyUnderTest } from './strategies.ts';
+import { type TempDir } from './temp-dir.ts';
+
+/** Opens the contract's ledger in the test's folder under a strategy; made at first use, closed after the test. */
+export async function openLedger(
+  dir: TempDir,
+  strategy: StrategyUnderTest,
+  options: Omit<Partial<OpenOptions<typeof ledger>>, 'repositories' | 'strategy'> = {},
+): Promise<LedgerDatabase> {
+  const file = options.file ?? dir.file();
+  if (!existsSync(file)) createLedger(file as string);
+  const db = await open({ ...options, file, repositories: ledger, strategy: strategy.name });
+  dir.atEnd(() => db.close());
+  return db;
+}
+
+/**
+ * Nobody has a transaction open on the file, in this process or another: a checkpoint that empties the WAL needs the
+ * write lock, and no reader that still looks at an old state.
+ */
+export function expectNoTransaction(dir: TempDir, file = dir.file()): void {
+  const other = dir.raw(file);
+  try {
+    other.exec('BEGIN IMMEDIATE; ROLLBACK');
+    const [checkpoint] = other.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
+    expect(checkpoint?.busy, 'a transaction is still open').toBe(0);
+  } finally {
+    other.close();
+  }
+}
+
+/** What is committed, as another connection sees it: every row as `call/part`, in the order of the inserts. */
+export function committed(dir: TempDir, file = dir.file()): string[] {
+  const other = dir.raw(file);
+  try {
+    return other.prepare<[], string>("SELECT call || '/' || part FROM entries ORDER BY id").pluck().all();
+  } finally {
+    other.close();
+  }
+}
