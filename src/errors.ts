@@ -184,6 +184,7 @@ export class QueueFullError extends SluiceError {
 
   constructor(message: string, fields: { limit: number }) {
     super('SLUICE_QUEUE_FULL', message);
+    this.outcome = 'not-started';
     this.limit = fields.limit;
   }
 }

@@ -45,13 +45,11 @@ const OWNED = new Map([
   ['defer_foreign_keys', 'it belongs to one transaction'],
 ]);
 
-const PROFILE: PragmaOptions = {
-  temp_store: 2,
-  cache_size: -16_000,
-  trusted_schema: 0,
+/** In the order in which they are set. */
+const PROFILE: Readonly<Record<PragmaProfile['role'], PragmaOptions>> = {
+  writer: { temp_store: 2, cache_size: -16_000, journal_size_limit: 64 * 1024 * 1024, trusted_schema: 0 },
+  reader: { temp_store: 2, cache_size: -16_000, trusted_schema: 0 },
 };
-
-const JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024;
 
 /** @throws {OptionError} for a name that is no identifier, a value of another type, or a pragma that Sluice owns. */
 export function validatePragmas(pragmas: PragmaOptions): PragmaOptions {
@@ -85,10 +83,8 @@ export function obtainJournalMode(handle: Handle, request: JournalRequest): stri
 export function applyPragmas(handle: Handle, profile: PragmaProfile): void {
   set(handle, 'synchronous', profile.durability === 'full' ? 2 : 1);
   set(handle, 'foreign_keys', 1);
-  for (const [name, value] of Object.entries({ ...PROFILE, ...profile.pragmas })) set(handle, name, value);
-  if (profile.role === 'writer' && profile.pragmas.journal_size_limit === undefined) {
-    set(handle, 'journal_size_limit', JOURNAL_SIZE_LIMIT);
-  }
+  for (const [name, value] of Object.entries({ ...PROFILE[profile.role], ...profile.pragmas }))
+    set(handle, name, value);
   set(handle, 'query_only', profile.role === 'reader' ? 1 : 0);
   set(handle, 'busy_timeout', 0);
 }

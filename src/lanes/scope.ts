@@ -17,6 +17,7 @@ export class Scope {
   /** Never resolves; rejects when the scope is given up under its callback. */
   readonly abandoned: Promise<never>;
   #abandon!: (error: Error) => void;
+  #abandonedWith: Error | undefined;
   /** The last asynchronous call, or a call that waits for it. */
   #running: Promise<void> | undefined;
   #open = true;
@@ -50,7 +51,13 @@ export class Scope {
   /** Ends it although its callback has not settled: whoever runs it gets `error` and cleans up. */
   abandon(error: Error): void {
     this.#open = false;
+    this.#abandonedWith ??= error;
     this.#abandon(error);
+  }
+
+  /** @throws what it was given up with, if it was: before it begins nobody listens to `abandoned`. */
+  assertKept(): void {
+    if (this.#abandonedWith !== undefined) throw this.#abandonedWith;
   }
 
   /** @throws {TransactionEndedError} when a statement ended the transaction under the callback. */

@@ -13,7 +13,7 @@ import { type WriteLane } from './write-lane.ts';
  * statement after it can be refused a lock in WAL mode. 3. The callback. 4. COMMIT, tried again likewise (readers of
  * another process hold off the commit of a rollback journal). 5. The effects, then the caller.
  *
- * While the callback runs its scope is in `scopes`, so that a close can give up on it.
+ * From the wait for BEGIN on its scope is in `scopes`, so that a close can give up on it.
  */
 export async function runTransaction<T>(
   lane: WriteLane,
@@ -27,16 +27,17 @@ export async function runTransaction<T>(
   await takeTurn(lane, request);
   const { connection } = seat;
   try {
-    await started(
-      retryBusy(`${label}: BEGIN`, deadline, () => {
-        connection.control('beginImmediate');
-      }),
-    );
     const scope = new Scope(connection, 'write', label);
     scopes.add(scope);
     const stopListening = abandonOnAbort(scope, context);
     let result: T;
     try {
+      await started(
+        retryBusy(`${label}: BEGIN`, deadline, () => {
+          scope.assertKept();
+          connection.control('beginImmediate');
+        }),
+      );
       result = await Promise.race([run(scope), scope.abandoned]);
       scope.assertWhole();
     } finally {

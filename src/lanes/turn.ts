@@ -16,8 +16,7 @@ export interface TurnRequest {
 /** Waits until the lane is held for the caller, who gives it back with `lane.release()`. */
 export function takeTurn(lane: WriteLane, request: TurnRequest): Promise<void> {
   return new Promise((resolve, reject) => {
-    const turn = entry('turn', request, resolve, reject);
-    submit(lane, turn, request.context, turn.ended);
+    queue(lane, entry('turn', request, resolve, reject), request.context);
   });
 }
 
@@ -31,8 +30,7 @@ export function runTask<T>(lane: WriteLane, request: TurnRequest, task: () => T)
         reject(error);
       }
     };
-    const turn = entry('task', request, start, reject);
-    submit(lane, turn, request.context, turn.ended);
+    queue(lane, entry('task', request, start, reject), request.context);
   });
 }
 
@@ -60,12 +58,22 @@ export function submit(lane: WriteLane, entry: LaneEntry, context: Ambient | und
   ended.then(forget, forget);
 }
 
+function queue(lane: WriteLane, turn: QueuedTurn, context: Ambient | undefined): void {
+  try {
+    submit(lane, turn, context, turn.ended);
+  } catch (error) {
+    turn.reject(error, 'not-started');
+  }
+}
+
+type QueuedTurn = Turn & { readonly ended: Promise<void> };
+
 function entry(
   kind: 'turn' | 'task',
   { seat, label, context, timeout }: TurnRequest,
   start: () => void,
   reject: (error: unknown) => void,
-): Turn & { readonly ended: Promise<void> } {
+): QueuedTurn {
   let end: (() => void) | undefined;
   const ended = new Promise<void>((resolve) => {
     end = resolve;

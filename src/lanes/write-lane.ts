@@ -40,12 +40,10 @@ export type LaneEntry = WriteCall | Turn;
 export class WriteLane {
   readonly #queue = new Fifo<LaneEntry>();
   #holder: { readonly seat: Seat; readonly label: string; readonly since: number } | undefined;
-  /** A run of the lane is on its way, or a retry. */
+  /** The lane is running, or somebody is on the way to run it. */
   #scheduled = false;
   /** How often in a row another process was found holding the lock. */
   #refusals = 0;
-  /** When the batch began that is running or ran last. */
-  #batchSince = 0;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
@@ -78,9 +76,8 @@ export class WriteLane {
     }
     seat.queued += 1;
     this.#queue.push(entry);
-    if (this.#holder !== undefined) this.#watch(entry.deadline);
-    else if (!this.#scheduled) this.#runAfterThisTick();
-    else if (this.#refusals > 0) this.#watch(entry.deadline);
+    if (this.#holder !== undefined || this.#refusals > 0) this.#watch(entry.deadline);
+    if (this.#holder === undefined && !this.#scheduled) this.#runAfterThisTick();
   }
 
   /** Takes one entry out, wherever it stands; whether it was still waiting. */
@@ -115,6 +112,8 @@ export class WriteLane {
   #runAfterTheLoopTurned(): void {
     this.#scheduled = true;
     setImmediate(this.#run);
+    const next = this.#peek();
+    if (next !== undefined) this.#watch(next.deadline);
   }
 
   #runWhenTheLockMayBeFree(): void {
@@ -124,7 +123,6 @@ export class WriteLane {
   }
 
   readonly #run = (): void => {
-    this.#scheduled = false;
     while (this.#holder === undefined) {
       const entry = this.#peek();
       if (entry === undefined) break;
@@ -136,6 +134,7 @@ export class WriteLane {
       if (entry.kind === 'turn') this.#holder = { seat: entry.seat, label: entry.label, since: performance.now() };
       entry.start();
     }
+    this.#scheduled = false;
     this.#watchAll();
   };
 
@@ -181,9 +180,9 @@ export class WriteLane {
       return;
     }
     this.#refusals = 0;
-    this.#batchSince = performance.now();
+    // Held from here: a handler that calls the api must not read, or write, into the open batch.
+    this.#holder = { seat, label: peek()?.label ?? 'a batch', since: performance.now() };
     if (batchChannel.start.hasSubscribers) batchChannel.start.publish({ queued: this.length });
-    const head = peek()?.label ?? 'a batch';
     let end: BatchEnd | Promise<BatchEnd>;
     try {
       end = batch.run();
@@ -192,23 +191,29 @@ export class WriteLane {
     }
     if (end instanceof Promise) {
       const failed = (error: unknown): BatchEnd => batch.fail(error);
-      void this.#finishLater(seat, head, end.catch(failed));
+      void this.#finishLater(seat, end.catch(failed));
     } else {
       this.#finish(seat, end);
     }
   }
 
   /** A batch with an asynchronous handler holds the lane until it has ended. */
-  async #finishLater(seat: Seat, label: string, end: Promise<BatchEnd>): Promise<void> {
-    this.#holder = { seat, label, since: performance.now() };
+  async #finishLater(seat: Seat, end: Promise<BatchEnd>): Promise<void> {
     this.#watchAll();
-    const ended = await end;
-    this.#holder = undefined;
-    this.#finish(seat, ended);
+    this.#finish(seat, await end);
   }
 
   #finish(seat: Seat, end: BatchEnd): void {
-    if (batchChannel.end.hasSubscribers && end.kind !== 'commit-busy') batchChannel.end.publish(this.#trace(end));
+    if (end.kind === 'commit-busy') {
+      this.#commitLater(seat, end);
+      return;
+    }
+    if (batchChannel.end.hasSubscribers) batchChannel.end.publish(this.#trace(end));
+    this.#holder = undefined;
+    this.#refusals = 0;
+    if (seat.connection.inTransaction) seat.replace();
+    // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.
+    this.#runAfterTheLoopTurned();
     switch (end.kind) {
       case 'done':
         seat.stats.batches += 1;
@@ -223,19 +228,15 @@ export class WriteLane {
         this.#putBack(seat, end.again);
         end.guilty?.call.reject(end.guilty.error, 'rolled-back');
         break;
-      case 'commit-busy':
-        this.#commitLater(seat, end);
-        return;
     }
-    if (seat.connection.inTransaction) seat.replace();
-    this.#runAfterTheLoopTurned();
   }
 
   #trace(end: Exclude<BatchEnd, { kind: 'commit-busy' }>): BatchTrace {
+    const since = this.#holder?.since ?? performance.now();
     return {
       outcome: end.kind,
       calls: end.kind === 'done' ? end.ended.length : end.again.length + 1,
-      duration: performance.now() - this.#batchSince,
+      duration: performance.now() - since,
     };
   }
 
@@ -249,23 +250,25 @@ export class WriteLane {
   /** Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held. */
   #commitLater(seat: Seat, end: Extract<BatchEnd, { kind: 'commit-busy' }>): void {
     const deadline = Math.max(...end.ended.map(({ call }) => call.deadline));
-    this.#holder ??= { seat, label: 'commit, waiting for a reader of another process', since: performance.now() };
+    const since = this.#holder?.since ?? performance.now();
+    this.#holder = { seat, label: 'commit, waiting for a reader of another process', since };
+    this.#watchAll();
     setTimeout(() => {
       const next =
         performance.now() >= deadline
           ? undo(seat.connection, end.ended, end.again, end.error)
           : commitBatch(seat.connection, end.ended, end.again, seat.stats);
-      if (next.kind === 'commit-busy') {
-        this.#commitLater(seat, next);
-        return;
-      }
-      this.#holder = undefined;
-      this.#refusals = 0;
       this.#finish(seat, next);
     }, retryDelay(this.#refusals++));
   }
 
   #watchAll(): void {
+    if (this.length === 0) {
+      // Nobody waits any more: a timer left behind would keep the process alive.
+      this.#refusals = 0;
+      clearTimeout(this.#timer);
+      this.#timerAt = Infinity;
+    }
     for (const { deadline, gone } of this.#queue) if (!gone) this.#watch(deadline);
   }
 

@@ -165,8 +165,10 @@ function readCursor(cursor: unknown, shape: TableShape, order: readonly OrderTer
 function readValue(value: unknown): unknown {
   if (value === null || typeof value === 'string' || typeof value === 'number') return value;
   if (typeof value !== 'object') return undefined;
-  if ('bigint' in value && typeof value.bigint === 'string' && /^-?\d{1,19}$/.test(value.bigint))
-    return BigInt(value.bigint);
+  if ('bigint' in value && typeof value.bigint === 'string' && /^-?\d{1,19}$/.test(value.bigint)) {
+    const integer = BigInt(value.bigint);
+    return BigInt.asIntN(64, integer) === integer ? integer : undefined;
+  }
   if ('blob' in value && typeof value.blob === 'string') return Buffer.from(value.blob, 'base64');
   if ('number' in value && (value.number === 'Infinity' || value.number === '-Infinity')) return Number(value.number);
   return undefined;

@@ -141,7 +141,8 @@ export function tableWrites(repository: AnyRepository, prepare: Prepare): Handle
     insertMany(rows) {
       const call = `${shape.name}.insertMany`;
       if (!Array.isArray(rows)) throw new OptionError(`${call}: takes an array of rows, not ${describe(rows)}`);
-      const prepared = rows.map((row: unknown, index) => insertion(shape, row, `${call}[${String(index)}]`));
+      // Unlike map, this does not pass over holes.
+      const prepared = Array.from(rows as unknown[], (row, index) => insertion(shape, row, `${call}[${index}]`));
       let inserted = 0;
       for (const run of runsOfOneShape(prepared)) {
         const width = run.columns.length;
@@ -290,7 +291,7 @@ function conflictTarget(shape: TableShape, target: unknown, call: string): reado
   }
   const names: unknown[] = Array.isArray(target) ? target : [target];
   if (names.length === 0) throw new OptionError(`${call}: "target" names no column`);
-  return names.map((name) => {
+  return Array.from(names, (name) => {
     const column = typeof name === 'string' ? shape.columns.get(name) : undefined;
     if (column === undefined)
       throw new OptionError(`${call}: "target": table "${shape.name}" has no column ${describe(name)}`);

@@ -41,7 +41,13 @@ export class PerContext implements Strategy {
     this.#writer = writer;
     this.#readers = new ReadLanes(openReader, readers);
     this.#timeout = timeout;
-    this.methods = methodTable(repositories, writer?.connection ?? this.#readers.first());
+    try {
+      this.methods = methodTable(repositories, writer?.connection ?? this.#readers.first());
+    } catch (error) {
+      // A factory that fails must not leave the reader open that it was tried on.
+      this.#readers.close();
+      throw error;
+    }
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {

@@ -49,16 +49,16 @@ export function acknowledgedMeansCommitted(strategy: StrategyUnderTest): void {
     test.for([
       ['full', 2],
       ['normal', 1],
-    ] as const)('durability %s reads back as synchronous %i on the connections of reads and of writes', async ([
-      durability,
-      synchronous,
-    ]) => {
-      const db = await openLedger(dir, strategy, { durability });
-      expect(await db.api.entries.pragma('synchronous')).toBe(synchronous);
-      expect(await db.transaction((api) => api.entries.pragma('synchronous'))).toBe(synchronous);
-      expect(await db.snapshot((api) => api.entries.pragma('synchronous'))).toBe(synchronous);
-      expect(await db.transaction((api) => api.entries.pragma('foreign_keys'))).toBe(1);
-    });
+    ] as const)(
+      'durability %s reads back as synchronous %i on the connections of reads and of writes',
+      async ([durability, synchronous]) => {
+        const db = await openLedger(dir, strategy, { durability });
+        expect(await db.api.entries.pragma('synchronous')).toBe(synchronous);
+        expect(await db.transaction((api) => api.entries.pragma('synchronous'))).toBe(synchronous);
+        expect(await db.snapshot((api) => api.entries.pragma('synchronous'))).toBe(synchronous);
+        expect(await db.transaction((api) => api.entries.pragma('foreign_keys'))).toBe(1);
+      },
+    );
 
     test('without a word about durability it is full', async () => {
       const db = await openLedger(dir, strategy);

@@ -3,11 +3,15 @@ import { describe } from 'vitest';
 import { STRATEGIES } from '../support/strategies.ts';
 import { acknowledgedMeansCommitted } from './acknowledged.ts';
 import { atomicCalls } from './atomic-calls.ts';
+import { closing } from './closing.ts';
 import { isolatedFailures } from './isolated-failures.ts';
+import { misuse } from './misuse.ts';
 import { writesNeverHide } from './no-hidden-writes.ts';
+import { noZombies } from './no-zombies.ts';
 import { readYourWrites } from './read-your-writes.ts';
 import { serialisedWrites } from './serialised-writes.ts';
 import { stableReads } from './stable-reads.ts';
+import { waitingCalls } from './waiting-calls.ts';
 
 for (const strategy of STRATEGIES) {
   describe(strategy.name, () => {
@@ -18,5 +22,9 @@ for (const strategy of STRATEGIES) {
     stableReads(strategy);
     readYourWrites(strategy);
     writesNeverHide(strategy);
+    waitingCalls(strategy);
+    noZombies(strategy);
+    misuse(strategy);
+    closing(strategy);
   });
 }

@@ -14,7 +14,8 @@ export async function openLedger(
   const file = options.file ?? dir.file();
   if (!existsSync(file)) createLedger(file as string);
   const db = await open({ ...options, file, repositories: ledger, strategy: strategy.name });
-  dir.atEnd(() => db.close());
+  // A test that failed half-way may have left a gate shut.
+  dir.atEnd(() => db.close({ drain: 2000 }));
   return db;
 }
 

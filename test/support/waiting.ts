@@ -10,13 +10,11 @@ export interface Gate {
 }
 
 export function gate(): Gate {
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  return {
-    passed: promise,
-    open: () => {
-      resolve(undefined);
-    },
-  };
+  let open = (): void => undefined;
+  const passed = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { passed, open };
 }
 
 /** Lets the event loop turn. */

@@ -104,6 +104,8 @@ describe('a filter is refused when it', () => {
     ['"or" is undefined', { or: undefined }, /"or" takes an array/],
     ['"and" is an object', { and: { num: 1 } }, /"and" takes an array/],
     ['"and" holds undefined', { and: [undefined] }, /"and" has undefined in its array/],
+    ['"or" has a hole', { or: Object.assign(new Array<object>(2), { 1: {} }) }, /"or" has undefined in its array/],
+    ['"in" has a hole', { num: { in: new Array<number>(1) } }, /num\.in has undefined in its list/],
     ['"or" holds null', { or: [null] }, /a filter is a plain object, not null/],
     ['"not" is undefined', { not: undefined }, /"not" takes a filter/],
     ['"not" is an array', { not: [{ num: 1 }] }, /a filter is a plain object, not an array/],
