@@ -1,9 +1,10 @@
 import { pages, reads, writes } from './cases/calls.ts';
 import { durable } from './cases/durable.ts';
 import { importing } from './cases/importing.ts';
-import { latency, transfers } from './cases/latency.ts';
+import { latency } from './cases/latency.ts';
 import { cycles, opening } from './cases/opening.ts';
 import { queue } from './cases/queue.ts';
+import { transfers } from './cases/transfers.ts';
 import { type Case } from './report/case.ts';
 
 /** Every case, in the order in which they run. */

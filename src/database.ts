@@ -1,11 +1,18 @@
-import { abortError, type ContextOptions, currentContext, runInContext } from './context/context.ts';
+import {
+  abortError,
+  type Ambient,
+  type ContextOptions,
+  currentContext,
+  runInContext,
+  runInScope,
+} from './context/context.ts';
 import { type Decision } from './connection/decide.ts';
 import { ClosedError } from './errors.ts';
 import { type WriteStats } from './observe/lane-stats.ts';
 import { adviceOn } from './observe/advice.ts';
 import { type ReaderStats } from './observe/reader-stats.ts';
 import { callChannel } from './observe/trace.ts';
-import { type Scope } from './lanes/scope.ts';
+import { Scope } from './lanes/scope.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
 import { type Api, type ReadApi, type Registry } from './repository/types.ts';
@@ -40,13 +47,18 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
   readonly decision: Decision;
   /**
    * Runs several calls as one write transaction: committed when the callback resolves, undone when it throws. Other
-   * writes wait meanwhile, so do in it only what belongs together. Use the callback's own `api`.
+   * writes wait meanwhile, so do in it only what belongs together. Every call of this database that is made inside, through
+   * the callback's `api` or `db.api`, however deep, belongs to it. A nested `transaction` undoes itself alone.
    *
    * @throws what the callback throws; `TimeoutError` when its turn did not come; `TransactionEndedError` when a statement
    *   ended the transaction under it
    */
   transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T>;
-  /** Runs several reads on one consistent view, while others go on writing (under `shared` they wait). */
+  /**
+   * Runs several reads on one consistent view, while others go on writing (under `shared` they wait). Every call of this
+   * database that is made inside reads this view; a write is a `ReadOnlyError`. Inside a transaction it reads what the
+   * transaction sees.
+   */
   snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T>;
   /**
    * Puts a deadline, a signal and a name around every call that is made inside, however deep. Contexts nest: the sooner
@@ -56,6 +68,8 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
    * await db.context({ timeout: 500, signal: request.signal, label: 'GET /accounts' }, () => listAccounts());
    */
   context<T>(options: ContextOptions, run: () => T): T;
+  /** Runs a function whose calls belong to no transaction or snapshot around it: they wait for their turn like any other. */
+  detached<T>(run: () => T): T;
   /** What happened so far: a plain object, made anew for each call. */
   stats(): DatabaseStats;
   /**
@@ -79,8 +93,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     this.decision = decision;
     this.#leave = leave;
     this.api = this.#bind((method, args) => {
-      if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
       const context = currentContext();
+      const scope = scopeOf(context, this);
+      if (scope !== undefined) return scope.call(method, args);
+      if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
       if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
       if (!callChannel.hasSubscribers) return strategy.call(method, args, context);
       const trace = { call: method.label, access: method.access, file: decision.facts.file, context: context?.label };
@@ -89,17 +105,28 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   async transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T> {
+    const context = currentContext();
+    const inside = async (scope: Scope): Promise<T> => runInScope(this, scope, () => run(this.#within(scope)));
+    const outer = scopeOf(context, this);
+    if (outer !== undefined) return outer.transaction(inside);
     if (this.#closing !== undefined) throw this.#closed('transaction');
-    return this.#strategy.transaction(async (scope) => run(this.#within(scope)), currentContext());
+    return this.#strategy.transaction(inside, context);
   }
 
   async snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T> {
+    const context = currentContext();
+    const outer = scopeOf(context, this);
+    if (outer !== undefined) return run(this.#within(outer));
     if (this.#closing !== undefined) throw this.#closed('snapshot');
-    return this.#strategy.snapshot(async (scope) => run(this.#within(scope)), currentContext());
+    return this.#strategy.snapshot(async (scope) => runInScope(this, scope, () => run(this.#within(scope))), context);
   }
 
   context<T>(options: ContextOptions, run: () => T): T {
     return runInContext(options, run);
+  }
+
+  detached<T>(run: () => T): T {
+    return runInScope(this, undefined, run);
   }
 
   stats(): DatabaseStats {
@@ -131,14 +158,21 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
       }
       clearTimeout(timer);
     }
-    await idle;
-    strategy.close();
-    this.#leave();
+    try {
+      await idle;
+      strategy.close();
+    } finally {
+      this.#leave();
+    }
     return { abandoned };
   }
 
   #within(scope: Scope): Api<G> & ReadApi<G> {
-    return this.#bind((method, args) => scope.call(method, args));
+    return this.#bind((method, args) => {
+      // The outer api used inside a nested transaction means the nested one: waiting for it would be waiting for oneself.
+      const current = scopeOf(currentContext(), this);
+      return current?.isWithin(scope) === true ? current.call(method, args) : scope.call(method, args);
+    });
   }
 
   /** The api object of a dispatcher: exactly the methods that the types name, since both come from one registry. */
@@ -151,6 +185,12 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     error.outcome = 'not-started';
     return error;
   }
+}
+
+/** The open transaction or snapshot of this database that the caller is in; one that has ended does not count. */
+function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
+  const scope = context?.scopes.get(owner);
+  return scope instanceof Scope && scope.open ? scope : undefined;
 }
 
 function aborted(label: string, signal: AbortSignal): Error {

@@ -23,6 +23,17 @@ export class SluiceError extends Error {
   }
 }
 
+/**
+ * Writes on an error what became of the write that it ended. A handler's own exception stays what it is and gets a property
+ * that is not enumerable; one that cannot be written on is left alone.
+ */
+export function markOutcome(error: unknown, outcome: Outcome): void {
+  if (error instanceof SluiceError) error.outcome ??= outcome;
+  else if (error instanceof Error && Object.isExtensible(error)) {
+    Object.defineProperty(error, 'outcome', { value: outcome, configurable: true, writable: true });
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------------
 // Usage
 

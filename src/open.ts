@@ -4,7 +4,7 @@ import { Connector, linkedSqliteVersion } from './connection/connector.ts';
 import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
 import { type Facts, hasWalResetBug, lookUpPath, type PathFacts } from './connection/facts.ts';
 import { type Database, SluiceDatabase } from './database.ts';
-import { OptionError, StorageError } from './errors.ts';
+import { MigrationError, OptionError, StorageError } from './errors.ts';
 import { enterFile, leaveFile, openCount, type OpenFile } from './lanes/open-files.ts';
 import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
@@ -14,6 +14,11 @@ import { type Registry } from './repository/types.ts';
 import { PerContext } from './strategies/per-context.ts';
 import { Shared } from './strategies/shared.ts';
 import { type Strategy } from './strategies/strategy.ts';
+
+/** SQLite itself waits while a connection is being opened, and the thread with it: never longer than this, in ms. */
+const MAX_OPENING_WAIT = 5000;
+
+type Migrations = ReturnType<typeof readMigrations>;
 
 /**
  * Opens a database: looks the facts up, decides how calls may reach the file, brings it up to date, and gives the api.
@@ -44,7 +49,7 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     repositories: settings.repositories,
     durability: settings.durability,
     pragmas: settings.pragmas,
-    busyTimeout: settings.timeout,
+    busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),
   });
   const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
   const opened = onlyReads ? connector.reader() : connector.writer(plan);
@@ -54,7 +59,9 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     // Looked up again: by now the file exists, and has an identity.
     const decision = decide(gather(settings, lookUpPath(settings.file), opened));
     file = enterFile(isTransient(path) ? undefined : decision.facts.realPath);
-    const strategy = await start(settings, connector, connection, decision, file, onlyReads, migrations);
+    const strategy = onlyReads
+      ? startReading(settings, connector, connection, decision, migrations)
+      : await start(settings, connector, connection, decision, file, migrations);
     const entered = file;
     return new SluiceDatabase<G>(strategy, decision, () => {
       leaveFile(entered);
@@ -72,22 +79,40 @@ async function start(
   connection: Connection,
   decision: Decision,
   file: OpenFile,
-  onlyReads: boolean,
-  migrations: ReturnType<typeof readMigrations>,
+  migrations: Migrations,
 ): Promise<Strategy> {
   const { repositories, readers, timeout } = settings;
   const openReader = (): Connection => connector.reader().connection;
-  if (onlyReads) {
-    connection.close();
-    return new PerContext({ repositories, writer: undefined, openReader, readers, timeout });
-  }
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
   const writer = new Writer(file.lane, connection, settings, reopen);
   if (migrations.length > 0 && isBehind(connection, migrations)) {
     await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
   }
   if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
-  return new PerContext({ repositories, writer, openReader, readers, timeout });
+  return new PerContext({ repositories, writer, firstReader: undefined, openReader, readers, timeout });
+}
+
+/** A database that nobody here may write has readers only; under `shared` one, which is then the one handle. */
+function startReading(
+  { repositories, readers, timeout }: Settings,
+  connector: Connector,
+  firstReader: Connection,
+  decision: Decision,
+  migrations: Migrations,
+): Strategy {
+  if (migrations.length > 0 && isBehind(firstReader, migrations)) {
+    throw new MigrationError(
+      `open ${decision.facts.file}: migrations are pending, and the database can only be read; open it for writing once`,
+    );
+  }
+  return new PerContext({
+    repositories,
+    writer: undefined,
+    firstReader,
+    openReader: () => connector.reader().connection,
+    readers: decision.strategy === 'shared' ? 1 : readers,
+    timeout,
+  });
 }
 
 /** What the caller asks and what was found, as `decide` wants it. */

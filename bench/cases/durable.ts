@@ -1,9 +1,9 @@
 /** Durable single-row inserts from 1 to 1 024 callers at once: one transaction each, the limit, and the write lane. */
-import { inRounds } from '../measure/rounds.ts';
+import { race } from '../measure/race.ts';
 import { ratio } from '../measure/summary.ts';
 import { atLeast, row } from '../report/build.ts';
 import { type Case, type Requirement, type Row } from '../report/case.ts';
-import { limit, raw, type Side, sluice } from '../sides/durable.ts';
+import { limit, raw, sluice } from '../sides/durable.ts';
 
 /** The table of issue 3: callers, times raw, share of the limit. */
 const REQUIRED = [
@@ -19,17 +19,20 @@ export const durable: Case = {
   about: 'durable single-row inserts, 1 to 1 024 callers: raw, the hand-written batch loop, the api',
   async run({ workspace, quick }) {
     const rounds = quick ? 3 : 9;
-    const duration = quick ? 150 : 300;
+    const duration = quick ? 150 : 400;
     const rows: Row[] = [];
     const requirements: Requirement[] = [];
     for (const { callers, raw: timesRaw, limit: ofLimit } of REQUIRED) {
-      const at = (side: Side) => async () => (await side(workspace, { callers, duration })).rate;
-      const samples = await inRounds(rounds, {
-        raw: at(raw('insert')),
-        limit: at(limit),
-        'per-context': at(sluice('per-context', 'insert')),
-        shared: at(sluice('shared', 'insert')),
-      });
+      const samples = await race(
+        rounds,
+        { callers, duration },
+        {
+          raw: raw(workspace, 'insert'),
+          limit: limit(workspace),
+          'per-context': sluice(workspace, 'per-context', 'insert'),
+          shared: sluice(workspace, 'shared', 'insert'),
+        },
+      );
       rows.push(row(String(callers), samples, 'raw'));
       for (const strategy of ['per-context', 'shared'] as const) {
         const who = `${callers} callers, ${strategy}`;
@@ -41,23 +44,16 @@ export const durable: Case = {
         }
       }
     }
-    requirements.push(...(await crowd()));
+    const at = (callers: number) => ({ callers, duration });
+    for (const strategy of ['per-context', 'shared'] as const) {
+      const side = sluice(workspace, strategy, 'insert');
+      const samples = await race(rounds, at(256), { few: side, many: { side, options: at(1024) } });
+      requirements.push(atLeast(`1024 callers beside 256, ${strategy}`, ratio(samples.many, samples.few), 1));
+    }
     return {
       settings: { rounds, milliseconds: duration, synchronous: 'FULL', fileSystem: workspace.fileSystem },
       tables: [{ title: 'Durable single-row inserts, callers at once', unit: 'calls a second', rows }],
       requirements,
     };
-
-    /** 1 024 callers beside 256, in rounds of their own: a ratio needs both in one round. */
-    async function crowd(): Promise<Requirement[]> {
-      const found: Requirement[] = [];
-      for (const strategy of ['per-context', 'shared'] as const) {
-        const at = (callers: number) => async () =>
-          (await sluice(strategy, 'insert')(workspace, { callers, duration })).rate;
-        const samples = await inRounds(rounds, { few: at(256), many: at(1024) });
-        found.push(atLeast(`1024 callers beside 256, ${strategy}`, ratio(samples.many, samples.few), 1));
-      }
-      return found;
-    }
   },
 };

@@ -19,23 +19,23 @@ export function bareDrizzle(handle: Sqlite.Database): {
     page: (after) =>
       Promise.resolve(db.select().from(accounts).where(gt(accounts.id, after)).orderBy(accounts.id).limit(50).all()),
     insert: () => Promise.resolve(db.insert(entries).values(entry(calls++)).run()),
-    transfer: (from, to) =>
-      Promise.resolve(
-        db.transaction(
-          (tx) => {
-            const source = tx.select().from(accounts).where(eq(accounts.id, from)).get();
-            const target = tx.select().from(accounts).where(eq(accounts.id, to)).get();
-            if (source === undefined || target === undefined) throw new Error('no such account');
-            move(tx, from, -1);
-            move(tx, to, 1);
-            const { lastInsertRowid } = tx.insert(transfers).values({ source: from, destination: to, cents: 1 }).run();
-            tx.insert(audit)
-              .values({ transfer: Number(lastInsertRowid), balance: source.cents - 1 })
-              .run();
-          },
-          { behavior: 'immediate' },
-        ),
-      ),
+    transfer: (from, to) => {
+      db.transaction(
+        (tx) => {
+          const source = tx.select().from(accounts).where(eq(accounts.id, from)).get();
+          const target = tx.select().from(accounts).where(eq(accounts.id, to)).get();
+          if (source === undefined || target === undefined) throw new Error('no such account');
+          move(tx, from, -1);
+          move(tx, to, 1);
+          const { lastInsertRowid } = tx.insert(transfers).values({ source: from, destination: to, cents: 1 }).run();
+          tx.insert(audit)
+            .values({ transfer: Number(lastInsertRowid), balance: source.cents - 1 })
+            .run();
+        },
+        { behavior: 'immediate' },
+      );
+      return Promise.resolve();
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 import { drizzle } from 'drizzle-orm/better-sqlite3/driver';
-import { type ConstraintError, ContextError, HandlerError } from '../errors.ts';
+import { ConstraintError, ContextError, HandlerError } from '../errors.ts';
 import {
   bothSides,
   type Handler,
@@ -79,7 +79,8 @@ export class Connection {
         {
           use: (repository: AnyRepository) => this.both(repository),
           afterCommit: (effect: Effect) => {
-            if (this.#gate.access !== 'write') {
+            // After the end of its transaction the call is as good as undone, and the effect with it.
+            if (this.#gate.access !== 'write' && this.#gate.access !== 'ended') {
               throw new HandlerError(
                 'afterCommit: called outside a write handler’s call; call it while the handler runs',
               );
@@ -166,6 +167,15 @@ export class Connection {
       else statement.run();
     } catch (error) {
       throw translateError(error, { operation: CONTROL[step], handle: this.handle });
+    }
+  }
+
+  /** Commits. @throws translated errors; one over a foreign key leaves nothing to commit and names it */
+  commit(): void {
+    try {
+      this.control('commit');
+    } catch (error) {
+      throw error instanceof ConstraintError ? this.explainCommit(error) : error;
     }
   }
 

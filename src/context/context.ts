@@ -20,7 +20,11 @@ export interface Ambient {
   readonly deadline: number | undefined;
   readonly signal: AbortSignal | undefined;
   readonly label: string | undefined;
+  /** The transaction or snapshot that the caller is in, for each database by its token. */
+  readonly scopes: ReadonlyMap<object, unknown>;
 }
+
+const NO_SCOPES: ReadonlyMap<object, unknown> = new Map();
 
 const ambient = new AsyncLocalStorage<Ambient>();
 
@@ -39,9 +43,21 @@ export function runInContext<T>(options: ContextOptions, run: () => T): T {
       deadline: sooner(outer?.deadline, deadline),
       signal: either(outer?.signal, options.signal),
       label: options.label ?? outer?.label,
+      scopes: outer?.scopes ?? NO_SCOPES,
     },
     run,
   );
+}
+
+/**
+ * Runs a function inside a transaction or snapshot of the database that `owner` stands for. What it holds is whether the
+ * scope is open, not that it once was: whoever looks has to ask the scope.
+ */
+export function runInScope<T>(owner: object, scope: object | undefined, run: () => T): T {
+  const outer = ambient.getStore();
+  const scopes = new Map(outer?.scopes);
+  scopes.set(owner, scope);
+  return ambient.run({ deadline: outer?.deadline, signal: outer?.signal, label: outer?.label, scopes }, run);
 }
 
 /** When a call that starts to wait now has waited long enough. */

@@ -14,7 +14,7 @@ const MAX_TIMER = 2 ** 31 - 1;
  */
 export async function runAsyncCall(connection: Connection, call: WriteCall): Promise<CallResult | 'waits'> {
   connection.control('savepoint');
-  const run = connection.start(call.method, call.args);
+  const run = call.resource.runInAsyncScope(() => connection.start(call.method, call.args));
   try {
     const ended = await settled(run, call);
     if (ended === 'waits') {

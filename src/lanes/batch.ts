@@ -133,7 +133,7 @@ export class Batch {
     const connection = this.#connection;
     if (!alone) connection.control('savepoint');
     try {
-      const value = connection.write(call.method, call.args);
+      const value: unknown = call.resource.runInAsyncScope(write, undefined, connection, call);
       if (!alone && connection.inTransaction) connection.control('release');
       return { value, effects: connection.takeEffects() };
     } catch (error) {
@@ -213,6 +213,10 @@ export function undo(
   }
   connection.rollback();
   return { kind: 'undone', guilty: undefined, again: [...ended.map(({ call }) => call), ...again], alone: true };
+}
+
+function write(connection: Connection, call: WriteCall): unknown {
+  return connection.write(call.method, call.args);
 }
 
 function swallowed(call: WriteCall): Error {

@@ -1,6 +1,6 @@
 import { abortError } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
-import { InternalError, TimeoutError } from '../errors.ts';
+import { TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
 
@@ -24,7 +24,8 @@ export class ReadLanes {
   readonly #drained: (() => void)[] = [];
   readonly #leases = new Map<Connection, { readonly label: string; readonly since: number }>();
 
-  constructor(open: () => Connection, max: number) {
+  constructor(open: () => Connection, max: number, first: Connection | undefined) {
+    if (first !== undefined) this.#idle.push(first);
     this.#open = open;
     this.#max = max;
   }
@@ -35,13 +36,6 @@ export class ReadLanes {
 
   stats(): ReaderStats {
     return { open: this.size, leased: this.#leases.size, waiting: this.#waiting.length };
-  }
-
-  /** The first reader, for a database that has no writer to ask. */
-  first(): Connection {
-    const connection = this.idle();
-    if (connection === undefined) throw new InternalError('the first reader was asked for after others were leased');
-    return connection;
   }
 
   /** A reader that is free right now, still owned by the lanes: for a synchronous read. */

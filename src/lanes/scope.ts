@@ -1,32 +1,36 @@
 import { type Connection, type Effect } from '../connection/connection.ts';
-import { ReadOnlyError, SluiceError, TransactionEndedError } from '../errors.ts';
+import { markOutcome, ReadOnlyError, TransactionEndedError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 
 /**
- * A transaction or snapshot while its callback runs: the calls of its api, on the one connection that it holds.
+ * A transaction or snapshot while its callback runs: its calls, on the one connection that it holds.
  *
- * Siblings in `Promise.all` take turns: a synchronous handler is over before the next call begins, and an asynchronous one
- * is waited for. Each write is inside a
- * savepoint: one that fails and is caught undoes itself alone.
+ * Siblings in `Promise.all` take turns: a synchronous handler is over before the next call begins, and an asynchronous one,
+ * or a nested transaction, is waited for. Each write is inside a savepoint: one that fails and is caught undoes itself
+ * alone. A nested transaction is a scope inside a savepoint of its own.
  */
 export class Scope {
   readonly #connection: Connection;
   readonly #access: 'read' | 'write';
   readonly #label: string;
+  readonly #parent: Scope | undefined;
   readonly #effects: Effect[] = [];
   /** Never resolves; rejects when the scope is given up under its callback. */
   readonly abandoned: Promise<never>;
   #abandon!: (error: Error) => void;
   #abandonedWith: Error | undefined;
-  /** The last asynchronous call, or a call that waits for it. */
+  /** The last call that spans ticks, or one that waits for it. */
   #running: Promise<void> | undefined;
+  /** The nested transaction that is running. */
+  #inner: Scope | undefined;
   #open = true;
   #broken: unknown;
 
-  constructor(connection: Connection, access: 'read' | 'write', label: string) {
+  constructor(connection: Connection, access: 'read' | 'write', label: string, parent?: Scope) {
     this.#connection = connection;
     this.#access = access;
     this.#label = label;
+    this.#parent = parent;
     this.abandoned = new Promise((_, reject) => {
       this.#abandon = reject;
     });
@@ -38,19 +42,27 @@ export class Scope {
     return this.#label;
   }
 
+  /** Whether calls may still be made in it. */
+  get open(): boolean {
+    return this.#open;
+  }
+
   /** What handlers asked for after the commit, in call order. */
   get effects(): readonly Effect[] {
     return this.#effects;
   }
 
-  /** Ends it: a call that comes later is refused. */
-  end(): void {
+  /** Ends it: a call that comes later is refused, and one that nobody awaited is undone before this resolves. */
+  async end(): Promise<void> {
+    if (this.#open && this.#running !== undefined) this.abandon(this.#endedError('a call'));
     this.#open = false;
+    await this.#running;
   }
 
   /** Ends it although its callback has not settled: whoever runs it gets `error` and cleans up. */
   abandon(error: Error): void {
     this.#open = false;
+    this.#inner?.abandon(error);
     this.#abandonedWith ??= error;
     this.#abandon(error);
   }
@@ -65,7 +77,12 @@ export class Scope {
     if (this.#broken !== undefined || !this.#connection.inTransaction) throw this.#brokenError();
   }
 
-  /** Runs a call; behind an asynchronous one that is running, for siblings take turns. */
+  /** Whether this is `other`, or nested in it. */
+  isWithin(other: Scope): boolean {
+    return this === other || this.#parent?.isWithin(other) === true;
+  }
+
+  /** Runs a call; behind one that spans ticks and is running. */
   call(method: Method, args: readonly unknown[]): Promise<unknown> {
     if (this.#running === undefined && method.mode === 'sync') {
       try {
@@ -74,14 +91,45 @@ export class Scope {
         return Promise.reject(failed(method, error));
       }
     }
-    const before = this.#running;
-    const result = (async () => {
-      await before;
+    return this.#inTurn(async () => {
       try {
         return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args));
       } catch (error) {
         throw failed(method, error);
       }
+    });
+  }
+
+  /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
+  transaction<T>(run: (scope: Scope) => Promise<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      this.#check('transaction', 'write');
+      const inner = new Scope(this.#connection, 'write', 'nested transaction', this);
+      this.#inner = inner;
+      this.#connection.control('savepoint');
+      try {
+        const result = await Promise.race([run(inner), inner.abandoned]);
+        await inner.end();
+        inner.assertWhole();
+        this.#connection.control('release');
+        this.#effects.push(...inner.effects);
+        return result;
+      } catch (error) {
+        await inner.end();
+        this.#undo(error);
+        throw error;
+      } finally {
+        this.#inner = undefined;
+      }
+    });
+  }
+
+  /** Runs something that spans ticks after what is running now, and before what comes later. */
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const before = this.#running;
+    const result = (async () => {
+      await before;
+      return run();
     })();
     const done = result.then(
       () => undefined,
@@ -94,20 +142,16 @@ export class Scope {
     return result;
   }
 
-  #check(method: Method): void {
-    if (!this.#open) {
-      throw new TransactionEndedError(
-        `${method.label}: called after its ${this.#label} had ended; await every call inside the callback`,
-      );
-    }
+  #check(label: string, access: 'read' | 'write'): void {
+    if (!this.#open) throw this.#endedError(label);
     if (this.#broken !== undefined) throw this.#brokenError();
-    if (method.access === 'write' && this.#access === 'read') {
-      throw new ReadOnlyError(`${method.label}: a write inside a ${this.#label}; use transaction for writes`);
+    if (access === 'write' && this.#access === 'read') {
+      throw new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
     }
   }
 
   #run(method: Method, args: readonly unknown[]): unknown {
-    this.#check(method);
+    this.#check(method.label, method.access);
     const connection = this.#connection;
     if (method.access === 'read') return connection.read(method, args);
     connection.control('savepoint');
@@ -124,7 +168,7 @@ export class Scope {
   }
 
   async #runAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
-    this.#check(method);
+    this.#check(method.label, method.access);
     const connection = this.#connection;
     if (method.access === 'write') connection.control('savepoint');
     const run = connection.start(method, args);
@@ -154,6 +198,10 @@ export class Scope {
     }
   }
 
+  #endedError(label: string): TransactionEndedError {
+    return new TransactionEndedError(`${label}: its ${this.#label} has ended; await every call inside the callback`);
+  }
+
   #brokenError(): TransactionEndedError {
     return new TransactionEndedError(
       `${this.#label}: a statement rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk); nothing of it was kept`,
@@ -163,6 +211,6 @@ export class Scope {
 }
 
 function failed(method: Method, error: unknown): unknown {
-  if (error instanceof SluiceError && method.access === 'write') error.outcome ??= 'rolled-back';
+  if (method.access === 'write') markOutcome(error, 'rolled-back');
   return error;
 }

@@ -30,7 +30,7 @@ export async function runSnapshot<T>(
     return await Promise.race([run(scope), scope.abandoned]);
   } finally {
     stopListening();
-    scope.end();
+    await scope.end();
     scopes.delete(scope);
     connection.rollback();
   }

@@ -1,5 +1,5 @@
 import { abandonOnAbort, deadlineOf, labelOf } from '../context/context.ts';
-import { SluiceError } from '../errors.ts';
+import { markOutcome } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
 import { Scope } from './scope.ts';
@@ -39,20 +39,20 @@ export async function runTransaction<T>(
         }),
       );
       result = await Promise.race([run(scope), scope.abandoned]);
-      scope.assertWhole();
     } finally {
       stopListening();
-      scope.end();
+      await scope.end();
       scopes.delete(scope);
     }
+    scope.assertWhole();
     await retryBusy(`${label}: COMMIT`, Math.max(deadline, performance.now() + request.timeout), () => {
-      connection.control('commit');
+      connection.commit();
     });
     seat.stats.commits += 1;
     runEffects(scope.effects, label);
     return result;
   } catch (error) {
-    if (error instanceof SluiceError) error.outcome ??= 'rolled-back';
+    markOutcome(error, 'rolled-back');
     throw error;
   } finally {
     connection.rollback();
@@ -65,7 +65,7 @@ async function started<T>(begin: Promise<T>): Promise<T> {
   try {
     return await begin;
   } catch (error) {
-    if (error instanceof SluiceError) error.outcome = 'not-started';
+    markOutcome(error, 'not-started');
     throw error;
   }
 }

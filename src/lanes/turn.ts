@@ -1,5 +1,6 @@
+import { AsyncResource } from 'node:async_hooks';
 import { abortError, type Ambient, deadlineOf, labelOf } from '../context/context.ts';
-import { type Outcome, SluiceError } from '../errors.ts';
+import { markOutcome, type Outcome } from '../errors.ts';
 import { type Seat } from './seat.ts';
 import { type LaneEntry, type Turn, type WriteLane } from './write-lane.ts';
 
@@ -74,6 +75,8 @@ function entry(
   start: () => void,
   reject: (error: unknown) => void,
 ): QueuedTurn {
+  // A task runs in the context of whoever asked for it.
+  const inContext = AsyncResource.bind(start);
   let end: (() => void) | undefined;
   const ended = new Promise<void>((resolve) => {
     end = resolve;
@@ -88,11 +91,11 @@ function entry(
     ended,
     start() {
       end?.();
-      start();
+      inContext();
     },
     reject(error: unknown, outcome: Outcome) {
       end?.();
-      if (error instanceof SluiceError) error.outcome ??= outcome;
+      markOutcome(error, outcome);
       reject(error);
     },
   };

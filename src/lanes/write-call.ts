@@ -1,7 +1,8 @@
+import { AsyncResource } from 'node:async_hooks';
 import { type Ambient, labelOf } from '../context/context.ts';
 import { type Effect } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
-import { type Outcome, SluiceError } from '../errors.ts';
+import { markOutcome, type Outcome } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { type Seat } from './seat.ts';
 
@@ -17,6 +18,8 @@ export class WriteCall {
   readonly deadline: number;
   readonly since: number;
   readonly context: Ambient | undefined;
+  /** The caller's async context: its handler and its effects run there, not in that of whoever happened to come first. */
+  readonly resource = new AsyncResource('SluiceWrite');
   gone = false;
   readonly promise: Promise<unknown>;
   /** The batch ends after this call: it runs again after a batch that was undone. */
@@ -47,13 +50,13 @@ export class WriteCall {
       this.reject(result.error, 'rolled-back');
       return;
     }
-    runEffects(result.effects, this.label);
+    if (result.effects.length > 0) this.resource.runInAsyncScope(runEffects, undefined, result.effects, this.label);
     this.#resolve(result.value);
   }
 
   /** Rejects with what became of the write, where the error can carry it. */
   reject(error: unknown, outcome: Outcome): void {
-    if (error instanceof SluiceError) error.outcome ??= outcome;
+    markOutcome(error, outcome);
     this.#reject(error);
   }
 }

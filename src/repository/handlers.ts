@@ -3,6 +3,7 @@
  */
 import { HandlerError } from '../errors.ts';
 import { tableReads, tableWrites } from './table-methods.ts';
+import { isPlain } from './table-shape.ts';
 import { type AnyRepository } from './types.ts';
 
 /** A handler as it is called. */
@@ -66,7 +67,8 @@ export function bothSides(reads: HandlerSide, writes: HandlerSide, name: string)
 /** Refuses at once what would break each call: a factory or handler that is asynchronous, or no function at all. */
 function checked(own: unknown, where: string, kind: AnyRepository['kind']): HandlerSet {
   if (own === undefined) return {};
-  if (typeof own !== 'object' || own === null || 'then' in own) {
+  // Of a class instance the methods would not be found: they are its prototype's.
+  if (!isPlain(own) || 'then' in own) {
     throw new HandlerError(`${where}: the factory must return an object of functions and be synchronous itself`);
   }
   for (const [method, handler] of Object.entries(own)) {

@@ -44,7 +44,8 @@ export function tableReads(repository: AnyRepository, prepare: Prepare): Handler
 
   return {
     get(key) {
-      const row = byKey().get(...keyValues(shape, key, `${shape.name}.get`));
+      const identity = keyValues(shape, key, `${shape.name}.get`);
+      const row = byKey().get(...identity);
       return row === undefined ? undefined : decode(shape, row);
     },
     find(filter, options) {
@@ -242,7 +243,8 @@ export function tableWrites(repository: AnyRepository, prepare: Prepare): Handle
       return kept(stored(statement, [...values, ...set.params]), call);
     },
     remove(key) {
-      return removal().run(...keyValues(shape, key, `${shape.name}.remove`)).changes > 0;
+      const identity = keyValues(shape, key, `${shape.name}.remove`);
+      return removal().run(...identity).changes > 0;
     },
     removeMany(filter) {
       const { sql, params } = required(shape, filter, `${shape.name}.removeMany`);

@@ -61,18 +61,32 @@ export type CanCross<T, Depth extends unknown[] = []> = unknown extends T
                   : true
                 : false;
 
-/** Checks handlers where they are written: each offending one must be assignable to a sentence, and is not. */
+/** A Drizzle query that was built or prepared and not run, or an expression. */
+type Unrun = { getSQL(): unknown } | { getQuery(): unknown };
+
+/**
+ * Checks handlers where they are written: each offending one must be assignable to a sentence, and is not. A result of
+ * `any`, for which alone `1 & R` accepts 0, passes: whoever writes it has switched the compiler off.
+ */
 export type CheckHandlers<H> = {
   [K in keyof H]: H[K] extends (...args: infer A) => infer R
-    ? [R] extends [never]
+    ? 0 extends 1 & R
       ? H[K]
-      : Extract<R, PromiseLike<unknown>> extends never
-        ? false extends CanCross<A>
-          ? SluiceTypeError<`The arguments of "${K & string}" must be plain data: functions, symbols, class instances and Drizzle expressions cannot cross a thread`>
-          : H[K]
-        : SluiceTypeError<`"${K & string}" returns a promise or a query that was not run: a handler is synchronous and ends its queries with .all(), .get() or .run()`>
+      : CheckHandler<K & string, A, R, H[K]>
     : SluiceTypeError<`"${K & string}" must be a function`>;
 };
+
+type CheckHandler<K extends string, A, R, F> = [R] extends [never]
+  ? F
+  : [Extract<R, Unrun>] extends [never]
+    ? [Extract<R, PromiseLike<unknown>>] extends [never]
+      ? false extends CanCross<A>
+        ? SluiceTypeError<`The arguments of "${K}" must be plain data: functions, symbols, class instances and Drizzle expressions cannot cross a thread`>
+        : false extends CanCross<Exclude<R, void>>
+          ? SluiceTypeError<`The result of "${K}" must be plain data: functions, symbols and class instances cannot cross a thread`>
+          : F
+      : SluiceTypeError<`"${K}" returns a promise: a handler is synchronous; await before or after the api call, or use defineAsyncRepository`>
+    : SluiceTypeError<`"${K}" returns a query that was not run: end it with .all(), .get() or .run()`>;
 
 /** A row as it is read. */
 export type Row<T extends SQLiteTable> = T['$inferSelect'];

@@ -4,7 +4,7 @@
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
-import { BusyError, ReadOnlyError } from '../errors.ts';
+import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
@@ -23,6 +23,8 @@ export interface PerContextParts {
   readonly repositories: Repositories;
   /** Absent for a database that is only read. */
   readonly writer: Writer | undefined;
+  /** A reader that is open already: the one connection of a database that is only read. */
+  readonly firstReader: Connection | undefined;
   readonly openReader: () => Connection;
   /** Readers at most. */
   readonly readers: number;
@@ -37,12 +39,14 @@ export class PerContext implements Strategy {
   readonly #timeout: number;
   readonly #scopes = new Set<Scope>();
 
-  constructor({ repositories, writer, openReader, readers, timeout }: PerContextParts) {
+  constructor({ repositories, writer, firstReader, openReader, readers, timeout }: PerContextParts) {
     this.#writer = writer;
-    this.#readers = new ReadLanes(openReader, readers);
+    this.#readers = new ReadLanes(openReader, readers, firstReader);
     this.#timeout = timeout;
     try {
-      this.methods = methodTable(repositories, writer?.connection ?? this.#readers.first());
+      const connection = writer?.connection ?? firstReader;
+      if (connection === undefined) throw new InternalError('per-context was given neither a writer nor a reader');
+      this.methods = methodTable(repositories, connection);
     } catch (error) {
       // A factory that fails must not leave the reader open that it was tried on.
       this.#readers.close();

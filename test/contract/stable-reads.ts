@@ -6,7 +6,7 @@ import { openLedger } from '../support/open-ledger.ts';
 import { startPeer } from '../support/peer.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
-import { expectBlocked, gate } from '../support/waiting.ts';
+import { expectBlocked, gate, watch } from '../support/waiting.ts';
 
 /** Promise 5: a read call sees one committed state; a snapshot sees one state throughout. */
 export function stableReads(strategy: StrategyUnderTest): void {
@@ -69,15 +69,14 @@ export function stableReads(strategy: StrategyUnderTest): void {
       const db = await openLedger(dir, strategy, { batch: { calls: 4 } });
       const writes = Array.from({ length: 100 }, (_, at) => db.api.entries.run(String(at)));
       const counts: number[] = [];
-      let writing = true;
+      const writers = watch(Promise.all(writes));
       const reading = (async () => {
-        while (writing) {
+        while (!writers.settled) {
           counts.push(await db.api.entries.count());
           await new Promise(setImmediate);
         }
       })();
       await Promise.all(writes);
-      writing = false;
       await reading;
       expect(counts.filter((count) => count % 2 !== 0)).toEqual([]);
       expect(counts).toEqual(counts.toSorted((a, b) => a - b));

@@ -168,17 +168,13 @@ export function waitingCalls(strategy: StrategyUnderTest): void {
     test('ten thousand waiting writes let timers run between the batches', async () => {
       const db = await openLedger(dir, strategy, { maxQueue: 10_000 });
       const calls = Array.from({ length: 10_000 }, (_, at) => db.api.entries.run(String(at), ['row']));
-      let done = false;
+      const writers = watch(Promise.all(calls));
       let turnsTaken = 0;
-      const turning = (async () => {
-        while (!done) {
-          turnsTaken += 1;
-          await turn();
-        }
-      })();
+      while (!writers.settled) {
+        turnsTaken += 1;
+        await turn();
+      }
       await Promise.all(calls);
-      done = true;
-      await turning;
       expect(turnsTaken).toBeGreaterThan(5);
       expect(await db.api.entries.count()).toBe(10_000);
     });

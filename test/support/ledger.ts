@@ -85,7 +85,7 @@ const entryRepository = defineRepository(entries, {
       ask: (statement: string) => db.all(sql.raw(statement)),
       /** Drizzle's own insert in a read handler: a compile error, which JavaScript callers and casts get past. */
       sneak: (call: string) => (db as WriteDatabase).insert(entries).values({ call, part: 1 }).run().changes,
-      pragma: (name: string) => db.get<Record<string, unknown>>(sql.raw(`PRAGMA ${name}`))?.[name],
+      pragma: (name: string) => db.get<Record<string, unknown>>(sql.raw(`PRAGMA ${name}`))[name],
     };
   },
   writes: (db, { afterCommit }) => {

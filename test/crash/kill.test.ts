@@ -1,0 +1,89 @@
+/**
+ * A process is killed under load, at random moments, again and again on the same file. Whatever it had acknowledged is
+ * there, no call is half there, and the file is whole.
+ *
+ * SIGKILL loses nothing that the system has been given: it tests atomicity and the order of COMMIT and acknowledgement,
+ * not the disk. `KILLS=…` sets how many, `SEED=…` repeats the moments.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { createLedger } from '../support/ledger.ts';
+import { openLedger } from '../support/open-ledger.ts';
+import { STRATEGIES } from '../support/strategies.ts';
+import { TempDir } from '../support/temp-dir.ts';
+
+const main = fileURLToPath(new URL('./writer-main.ts', import.meta.url));
+const KILLS = Number(process.env.KILLS ?? 50);
+const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
+
+/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
+function randomNumbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Starts a writer, lets it work for some milliseconds, kills it, and gives what it had acknowledged. */
+async function killedAfter(ms: number, file: string, strategy: string, run: number): Promise<string[]> {
+  const child = spawn(process.execPath, ['--conditions=sluice-source', main, file, strategy, String(run)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  let errors = '';
+  const ended = once(child, 'close');
+  const ready = new Promise<void>((resolve) => {
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+      resolve();
+    });
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text));
+  await Promise.race([ready, ended]);
+  await sleep(ms);
+  child.kill('SIGKILL');
+  const [, signal] = (await ended) as [number | null, string | null];
+  expect({ signal, errors }).toEqual({ signal: 'SIGKILL', errors: '' });
+  // What follows the last line break was not written to its end.
+  const lines = output.split('\n').slice(0, -1);
+  expect(lines.shift()).toBe('ready');
+  return lines;
+}
+
+describe(`killed at random moments (SEED=${SEED})`, () => {
+  test.concurrent.for(STRATEGIES)(
+    '$name: everything acknowledged is there, and nothing is half there',
+    { timeout: 120_000 },
+    async (strategy) => {
+      const dir = new TempDir();
+      const file = dir.file();
+      createLedger(file);
+      const random = randomNumbers(SEED + strategy.name.length);
+      const acknowledged: string[] = [];
+      const kills = Math.ceil(KILLS / STRATEGIES.length);
+      for (let run = 0; run < kills; run++) {
+        acknowledged.push(...(await killedAfter(5 + random() * 195, file, strategy.name, run)));
+
+        const db = await openLedger(dir, strategy);
+        const rows = await db.api.entries.find();
+        const parts = new Map<string, number[]>();
+        for (const { call, part } of rows) parts.set(call, [...(parts.get(call) ?? []), part]);
+        const half = [...parts].filter(([, found]) => String(found) !== '1,2');
+        expect(half, `kill ${run}: calls that are half there`).toEqual([]);
+        const lost = acknowledged.filter((call) => !parts.has(call));
+        expect(lost, `kill ${run}: acknowledged calls that are lost`).toEqual([]);
+        expect(await db.api.entries.ask('PRAGMA integrity_check')).toEqual([{ integrity_check: 'ok' }]);
+        expect(await db.api.entries.run(`after-${run}`)).toBe(2);
+        await db.close();
+      }
+      expect(acknowledged.length, 'acknowledged calls').toBeGreaterThan(kills * 10);
+      await dir.end();
+    },
+  );
+});
