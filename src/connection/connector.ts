@@ -54,7 +54,7 @@ export class Connector {
       // Opens the file at last, and tells a database from anything else.
       handle.prepare('SELECT count(*) FROM sqlite_schema').get();
       const journalMode = obtainJournalMode(handle, journal);
-      applyPragmas(handle, { role, durability, pragmas });
+      applyPragmas(handle, { role, durability, pragmas, journalMode });
       return {
         connection: new Connection(handle, role, repositories, file),
         journalMode,

@@ -5,7 +5,7 @@
  * |---|---|---|---|
  * | `busy_timeout` | a real value, last of all 0 | same | while WAL is being obtained SQLite must wait itself; later every wait is ours and asynchronous |
  * | `journal_mode` | as planned | – | a property of the file: set once, by the first writer |
- * | `synchronous` | FULL or NORMAL | same | from `durability` |
+ * | `synchronous` | NORMAL, FULL, or EXTRA | same | from `durability`: `full` is FULL in WAL mode and EXTRA with a rollback journal |
  * | `foreign_keys` | ON | ON | off by default in SQLite's own builds |
  * | `temp_store` | MEMORY | MEMORY | no temporary files beside the database |
  * | `cache_size` | -16000 | same | 16 MB a connection |
@@ -28,6 +28,8 @@ export type PragmaOptions = Readonly<Record<string, string | number | boolean>>;
 /** What a connection's pragmas are derived from. */
 export interface PragmaProfile {
   readonly durability: Durability;
+  /** The journal mode that was obtained. */
+  readonly journalMode: string;
   readonly role: 'writer' | 'reader';
   readonly pragmas: PragmaOptions;
 }
@@ -81,12 +83,23 @@ export function obtainJournalMode(handle: Handle, request: JournalRequest): stri
 
 /** Applies the profile and reads every value back. @throws {StorageError} where a value did not take. */
 export function applyPragmas(handle: Handle, profile: PragmaProfile): void {
-  set(handle, 'synchronous', profile.durability === 'full' ? 2 : 1);
+  set(handle, 'synchronous', synchronous(profile));
   set(handle, 'foreign_keys', 1);
   for (const [name, value] of Object.entries({ ...PROFILE[profile.role], ...profile.pragmas }))
     set(handle, name, value);
   set(handle, 'query_only', profile.role === 'reader' ? 1 : 0);
   set(handle, 'busy_timeout', 0);
+}
+
+/**
+ * With a rollback journal a commit is the unlinking of the journal, and only EXTRA syncs the folder after it: under FULL a
+ * power cut can bring the journal back, and with it undo a commit that was acknowledged.
+ *
+ * @see https://www.sqlite.org/pragma.html#pragma_synchronous
+ */
+function synchronous({ durability, journalMode }: PragmaProfile): number {
+  if (durability === 'normal') return 1;
+  return journalMode === 'wal' ? 2 : 3;
 }
 
 function set(handle: Handle, name: string, value: string | number | boolean): void {

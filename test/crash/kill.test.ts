@@ -5,7 +5,7 @@
  * SIGKILL loses nothing that the system has been given: it tests atomicity and the order of COMMIT and acknowledgement,
  * not the disk. `KILLS=…` sets how many, `SEED=…` repeats the moments.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -30,23 +30,32 @@ function randomNumbers(seed: number): () => number {
   };
 }
 
-/** Starts a writer, lets it work for some milliseconds, kills it, and gives what it had acknowledged. */
-async function killedAfter(ms: number, file: string, strategy: string, run: number): Promise<string[]> {
-  const child = spawn(process.execPath, ['--conditions=sluice-source', main, file, strategy, String(run)], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+/** When to kill: after so many acknowledgements, and then so many milliseconds. */
+interface Moment {
+  readonly acknowledged: number;
+  readonly ms: number;
+}
+
+/** A writer that has begun to load. */
+function startWriter(file: string, strategy: string, run: number): ChildProcessWithoutNullStreams {
+  return spawn(process.execPath, ['--conditions=sluice-source', main, file, strategy, String(run)]);
+}
+
+/** Lets a writer write, kills it at the moment, and gives what it had acknowledged. */
+async function killedAt(moment: Moment, child: ChildProcessWithoutNullStreams): Promise<string[]> {
   let output = '';
   let errors = '';
   const ended = once(child, 'close');
-  const ready = new Promise<void>((resolve) => {
+  const come = new Promise<void>((resolve) => {
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       output += text;
-      resolve();
+      if (output.split('\n').length > moment.acknowledged + 1) resolve();
     });
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text));
-  await Promise.race([ready, ended]);
-  await sleep(ms);
+  child.stdin.write('go');
+  await Promise.race([come, ended]);
+  await sleep(moment.ms);
   child.kill('SIGKILL');
   const [, signal] = (await ended) as [number | null, string | null];
   expect({ signal, errors }).toEqual({ signal: 'SIGKILL', errors: '' });
@@ -59,7 +68,7 @@ async function killedAfter(ms: number, file: string, strategy: string, run: numb
 describe(`killed at random moments (SEED=${SEED})`, () => {
   test.concurrent.for(STRATEGIES)(
     '$name: everything acknowledged is there, and nothing is half there',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (strategy) => {
       const dir = new TempDir();
       const file = dir.file();
@@ -67,8 +76,14 @@ describe(`killed at random moments (SEED=${SEED})`, () => {
       const random = randomNumbers(SEED + strategy.name.length);
       const acknowledged: string[] = [];
       const kills = Math.ceil(KILLS / STRATEGIES.length);
+      let next = startWriter(file, strategy.name, 0);
+      dir.atEnd(() => next.kill('SIGKILL'));
       for (let run = 0; run < kills; run++) {
-        acknowledged.push(...(await killedAfter(5 + random() * 195, file, strategy.name, run)));
+        const child = next;
+        next = startWriter(file, strategy.name, run + 1);
+        // Every fourth is killed soon after its start, whether or not it had acknowledged anything.
+        const moment = { acknowledged: run % 4 === 0 ? 0 : Math.ceil(random() * 60), ms: random() * 100 };
+        acknowledged.push(...(await killedAt(moment, child)));
 
         const db = await openLedger(dir, strategy);
         const rows = await db.api.entries.find();

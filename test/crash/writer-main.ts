@@ -2,6 +2,7 @@
  * A process under write load, to be killed at any moment: many callers write without a pause, and each writes its call's
  * name to stdout once, and only once, its promise has resolved. Every call leaves two rows or none.
  */
+import { once } from 'node:events';
 import { writeSync } from 'node:fs';
 import { open } from '../../src/index.ts';
 import { ledger } from '../support/ledger.ts';
@@ -10,6 +11,8 @@ import { type StrategyUnderTest } from '../support/strategies.ts';
 const [, , file = '', strategy = '', run = ''] = process.argv;
 const CALLERS = 24;
 
+// Loading takes longer than a life does: the next one is loaded while this one still writes, and begins at a word.
+await once(process.stdin, 'data');
 const db = await open({
   file,
   repositories: ledger,
@@ -25,7 +28,7 @@ function say(line: string): void {
 async function caller(name: number): Promise<never> {
   for (let at = 0; ; at++) {
     const call = `${run}-${name}-${at}`;
-    switch ((name + at) % 8) {
+    switch ((name * 5 + at) % 16) {
       case 0:
         // Two calls with a turn of the event loop between them: the kill may come while the transaction is open.
         await db.transaction(async (api) => {

@@ -6,7 +6,16 @@
  * - Every other ```ts block stands in a function that has an open `db`: it is compiled and not run.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -110,8 +119,12 @@ describe('the types of the README', () => {
 
 describe('what the README points to', () => {
   const targets = [...readme.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = '']) => target);
-  const anchors = [...readme.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
-    `#${title.toLowerCase().replaceAll(/[^\w\- ]/g, '').replaceAll(' ', '-')}`,
+  const anchors = [...readme.matchAll(/^#+ (.*)$/gm)].map(
+    ([, title = '']) =>
+      `#${title
+        .toLowerCase()
+        .replaceAll(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-')}`,
   );
 
   test.each([...new Set(targets)].filter((target) => !target.startsWith('https:')))('%s is there', (target) => {
@@ -119,4 +132,3 @@ describe('what the README points to', () => {
     else expect(existsSync(join(root, target))).toBe(true);
   });
 });
-

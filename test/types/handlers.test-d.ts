@@ -32,7 +32,7 @@ describe('a handler is refused when it', () => {
         },
       }),
     });
-    // @ts-expect-error a promise
+    // @ts-expect-error a promise, refused
     defineRepository(notes, { reads: () => ({ later: (id: number) => Promise.resolve(id) }) });
     // @ts-expect-error a promise sometimes
     defineRepository(notes, { reads: () => ({ later: (id: number) => (id > 1 ? Promise.resolve(id) : id) }) });
@@ -41,19 +41,19 @@ describe('a handler is refused when it', () => {
   });
 
   test('returns a query that was not run', () => {
-    // @ts-expect-error a builder
+    // @ts-expect-error a builder, refused
     defineRepository(notes, { reads: (db) => ({ unrun: () => db.select().from(notes) }) });
-    // @ts-expect-error a builder with more said
     defineRepository(notes, {
+      // @ts-expect-error a builder with more said
       reads: (db) => ({ unrun: () => db.select().from(notes).orderBy(asc(notes.id)).limit(1) }),
     });
     // @ts-expect-error a prepared query
     defineRepository(notes, { reads: (db) => ({ unrun: () => db.select().from(notes).prepare() }) });
-    // @ts-expect-error an insert
+    // @ts-expect-error an insert, refused
     defineRepository(notes, { writes: (db) => ({ unrun: (id: number) => db.insert(notes).values({ id }) }) });
     // @ts-expect-error an update with RETURNING
     defineRepository(notes, { writes: (db) => ({ unrun: () => db.update(notes).set({ text: 'a' }).returning() }) });
-    // @ts-expect-error a delete
+    // @ts-expect-error a delete, refused
     defineRepository(notes, { writes: (db) => ({ unrun: (id: number) => db.delete(notes).where(eq(notes.id, id)) }) });
     // @ts-expect-error an expression
     defineRepository(notes, { reads: () => ({ unrun: () => sql`SELECT 1` }) });
@@ -66,10 +66,10 @@ describe('a handler is refused when it', () => {
     defineRepository(notes, { reads: (db) => ({ by: (by: SQL) => db.select().from(notes).where(by).all() }) });
     // @ts-expect-error a Drizzle expression inside an object
     defineRepository(notes, { reads: () => ({ by: (options: { by?: SQL }) => typeof options }) });
-    // @ts-expect-error a column
+    // @ts-expect-error a column, refused
     defineRepository(notes, { reads: () => ({ by: (column: SQLiteColumn) => column.name }) });
-    // @ts-expect-error a function
     defineRepository(notes, {
+      // @ts-expect-error a function
       reads: () => ({
         each: (run: (id: number) => void) => {
           run(1);
@@ -80,13 +80,13 @@ describe('a handler is refused when it', () => {
     defineRepository(notes, { reads: () => ({ each: (run?: () => void) => run?.() }) });
     // @ts-expect-error functions in a list
     defineRepository(notes, { reads: () => ({ each: (...runs: (() => void)[]) => runs.length }) });
-    // @ts-expect-error a symbol
+    // @ts-expect-error a symbol, refused
     defineRepository(notes, { reads: () => ({ by: (key: symbol) => key.description }) });
     // @ts-expect-error a class instance
     defineRepository(notes, { reads: () => ({ pay: (money: Money) => money.cents }) });
     // @ts-expect-error class instances in a Map
     defineRepository(notes, { reads: () => ({ pay: (money: Map<string, Money>) => money.size }) });
-    // @ts-expect-error a promise
+    // @ts-expect-error a promise, refused
     defineRepository(notes, { reads: () => ({ by: (id: Promise<number>) => typeof id }) });
     // @ts-expect-error a class that structured clone does not know
     defineRepository(notes, { reads: () => ({ by: (url: URL) => url.href }) });
@@ -95,7 +95,7 @@ describe('a handler is refused when it', () => {
   test('gives what cannot cross a thread', () => {
     // @ts-expect-error a function
     defineRepository(notes, { reads: () => ({ make: () => () => 1 }) });
-    // @ts-expect-error a symbol
+    // @ts-expect-error a symbol, refused
     defineRepository(notes, { reads: () => ({ make: () => Symbol('a') }) });
     // @ts-expect-error class instances
     defineRepository(notes, { reads: () => ({ make: () => [new Money()] }) });
@@ -106,7 +106,7 @@ describe('a handler is refused when it', () => {
   });
 
   test('is no function', () => {
-    // @ts-expect-error a number
+    // @ts-expect-error a number, refused
     defineRepository(notes, { reads: () => ({ make: 1 }) });
   });
 

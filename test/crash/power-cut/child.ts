@@ -11,7 +11,7 @@ import { migrations, pairs, Refusal } from './pairs.ts';
 import { type Scenario } from './record.ts';
 
 const CALLERS = 24;
-const CALLS = 8;
+const CALLS = 6;
 
 const [, , file = '', json = ''] = process.argv;
 const scenario = JSON.parse(json) as Scenario;

@@ -10,10 +10,8 @@ import { judge, putDown, type Verdict } from './verdict.ts';
 
 /** One cut, and what it left. */
 export interface Cut extends Verdict {
-  /** How much had happened, and what came last. */
-  readonly events: number;
-  readonly last: readonly string[];
-  readonly acknowledged: number;
+  /** When it came, and what is wrong: for whoever reads a failed test. */
+  readonly report: string;
 }
 
 /** Half of the cuts come right after an acknowledgement, when there is most to lose; the others anywhere. */
@@ -41,18 +39,22 @@ export async function cutPower(events: readonly DiskEvent[], scenario: Scenario,
       mkdirSync(folder);
       putDown(disk.afterPowerCut(chance), folder, chance);
       const verdict = await judge(folder, scenario, acknowledged);
-      cuts.push({
-        ...verdict,
-        events: happened,
-        last: events.slice(0, happened).slice(-8).map(inWords),
-        acknowledged: acknowledged.size,
-      });
+      cuts.push({ ...verdict, report: report(events.slice(0, happened), verdict) });
       rmSync(folder, { recursive: true });
     }
     return cuts;
   } finally {
     rmSync(root, { recursive: true });
   }
+}
+
+function report(happened: readonly DiskEvent[], { lost, half, damage }: Verdict): string {
+  const last = happened.slice(-6).map(inWords).join(', ');
+  const wrong = Object.entries({ lost, half, damage }).filter(([, found]) => found.length > 0);
+  return [
+    `after ${happened.length} events (${last})`,
+    ...wrong.map(([kind, found]) => `${kind}: ${found.join(' ')}`),
+  ].join('; ');
 }
 
 function inWords(event: DiskEvent): string {
