@@ -26,7 +26,7 @@ export { type OpenOptions } from './options.ts';
 export { type Decision, type Rejection } from './connection/decide.ts';
 export { type Facts, type PathFacts, type StrategyName } from './connection/facts.ts';
 export { type StorageFacts, type StorageKind } from './connection/storage.ts';
-export { type Durability, type PragmaOptions } from './connection/pragmas.ts';
+export { type Durability, type PragmaOptions } from './connection/durability.ts';
 export { type Direction, type Filter, type Operators, type OrderBy } from './repository/filter.ts';
 export {
   type AnyRepository,

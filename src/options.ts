@@ -1,10 +1,10 @@
 import { strategyNames, type StrategyName } from './connection/facts.ts';
-import { type Durability, type PragmaOptions, validatePragmas } from './connection/pragmas.ts';
+import { type Durability, type PragmaOptions } from './connection/durability.ts';
+import { validatePragmas } from './connection/pragmas.ts';
 import { OptionError } from './errors.ts';
-import { type BatchLimits } from './lanes/batch.ts';
+import { type BatchLimits } from './lanes/limits.ts';
 import { nearMiss } from './near-miss.ts';
-import { isPlain } from './repository/filter.ts';
-import { describe } from './repository/table-shape.ts';
+import { describe, isPlain } from './repository/table-shape.ts';
 import { type Registry, type Repositories } from './repository/types.ts';
 
 /** Options of `open`. */

@@ -1,10 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { findPackageJSON } from 'node:module';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
+import Sqlite from 'better-sqlite3';
 import { type CaseResult } from './case.ts';
 
-const require = createRequire(import.meta.url);
 const folder = join(dirname(import.meta.dirname), 'results');
 
 /** What was measured, where and with what: no paths, names or addresses of the machine. */
@@ -45,10 +45,6 @@ export function readStored(name: string): StoredResult | undefined {
 }
 
 function versions(): Record<string, string> {
-  const Sqlite = require('better-sqlite3') as new (file: string) => {
-    prepare(sql: string): { pluck(): { get(): unknown } };
-    close(): void;
-  };
   const handle = new Sqlite(':memory:');
   const sqlite = String(handle.prepare('SELECT sqlite_version()').pluck().get());
   handle.close();
@@ -62,5 +58,7 @@ function versions(): Record<string, string> {
 }
 
 function packageVersion(name: string): string {
-  return (require(`${name}/package.json`) as { version: string }).version;
+  const file = findPackageJSON(name, import.meta.url);
+  if (file === undefined) throw new Error(`package ${name} is not installed`);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -2,7 +2,8 @@ import { type Repositories } from '../repository/types.ts';
 import { StorageError } from '../errors.ts';
 import { Connection } from './connection.ts';
 import { type Handle, openHandle } from './handle.ts';
-import { applyPragmas, type Durability, obtainJournalMode, type PragmaOptions } from './pragmas.ts';
+import { type Durability, type PragmaOptions } from './durability.ts';
+import { applyPragmas, obtainJournalMode } from './pragmas.ts';
 import { type JournalPlan } from './decide.ts';
 import { translateError } from './sqlite-errors.ts';
 

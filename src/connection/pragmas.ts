@@ -16,15 +16,11 @@
  * @see https://www.sqlite.org/pragma.html
  */
 import { OptionError, StorageError } from '../errors.ts';
+import { type Durability, type PragmaOptions } from './durability.ts';
 import { type Handle } from './handle.ts';
 
 /** Which journal to ask for: `keep` leaves the file as it is. */
 export type JournalRequest = 'wal' | 'delete' | 'keep';
-/** `full`: an acknowledged write survives a power cut. `normal`: it survives a crash of the process. */
-export type Durability = 'full' | 'normal';
-/** Extra pragmas by name, for example `{ cache_size: -64000 }`. They replace the profile's value of the same name. */
-export type PragmaOptions = Readonly<Record<string, string | number | boolean>>;
-
 /** What a connection's pragmas are derived from. */
 export interface PragmaProfile {
   readonly durability: Durability;

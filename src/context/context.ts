@@ -1,8 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { AbortError, OptionError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
-import { isPlain } from '../repository/filter.ts';
-import { describe } from '../repository/table-shape.ts';
+import { describe, isPlain } from '../repository/table-shape.ts';
 
 /** What `db.context` puts around the calls inside it. */
 export interface ContextOptions {

@@ -17,6 +17,7 @@
 import { type Connection } from '../connection/connection.ts';
 import { BusyError, ConstraintError, TransactionEndedError } from '../errors.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
+import { type BatchLimits } from './limits.ts';
 import { runAsyncCall } from './async-call.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
 
@@ -48,14 +49,6 @@ export type BatchEnd =
       /** Whether each runs alone the next time. */
       readonly alone: boolean;
     };
-
-/** Bounds of one batch. */
-export interface BatchLimits {
-  /** Calls at most. */
-  readonly calls: number;
-  /** Milliseconds after which no further call is taken. */
-  readonly slice: number;
-}
 
 /** The calls that may join the batch, in order. */
 export interface CallSource {
@@ -105,8 +98,6 @@ export class Batch {
       this.#sealed = alone;
       const end = this.#note(call, this.#runSync(call, alone));
       if (end !== undefined) return end;
-      // Its handler may have called the api: that call must not commit what a failed one without savepoint left behind.
-      if (alone) return this.#commit([]);
     }
   }
 

@@ -1,6 +1,6 @@
 import { type Connection } from '../connection/connection.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
-import { type BatchLimits } from './batch.ts';
+import { type BatchLimits } from './limits.ts';
 
 /** A `Database`'s place in the write lane of its file: its connection and its bounds. */
 export interface Seat {

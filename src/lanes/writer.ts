@@ -2,7 +2,7 @@ import { type Ambient } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
 import { LaneStats } from '../observe/lane-stats.ts';
-import { type BatchLimits } from './batch.ts';
+import { type BatchLimits } from './limits.ts';
 import { type Scope } from './scope.ts';
 import { type Seat } from './seat.ts';
 import { runTransaction } from './transaction.ts';

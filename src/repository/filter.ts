@@ -8,8 +8,6 @@
 import { OptionError } from '../errors.ts';
 import { type ColumnShape, describe, encode, isPlain, type TableShape } from './table-shape.ts';
 
-export { isPlain } from './table-shape.ts';
-
 /** Conditions on one column; all that are given must hold. */
 export interface Operators<V> {
   readonly eq?: V;

@@ -1,0 +1,7 @@
+/** Bounds of one batch. */
+export interface BatchLimits {
+  /** Calls at most. */
+  readonly calls: number;
+  /** Milliseconds after which no further call is taken. */
+  readonly slice: number;
+}
