@@ -82,7 +82,7 @@ async function start(
   file: OpenFile,
   migrations: Migrations,
 ): Promise<Strategy> {
-  const { repositories, readers, timeout } = settings;
+  const { repositories, readers, maxQueue, timeout } = settings;
   const openReader = (): Connection => connector.reader().connection;
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
   const writer = new Writer(file.lane, connection, settings, reopen);
@@ -90,12 +90,12 @@ async function start(
     await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
   }
   if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
-  return new PerContext({ repositories, writer, firstReader: undefined, openReader, readers, timeout });
+  return new PerContext({ repositories, writer, firstReader: undefined, openReader, readers, maxQueue, timeout });
 }
 
 /** A database that nobody here may write has readers only; under `shared` one, which is then the one handle. */
 function startReading(
-  { repositories, readers, timeout }: Settings,
+  { repositories, readers, maxQueue, timeout }: Settings,
   connector: Connector,
   firstReader: Connection,
   decision: Decision,
@@ -112,6 +112,7 @@ function startReading(
     firstReader,
     openReader: () => connector.reader().connection,
     readers: decision.strategy === 'shared' ? 1 : readers,
+    maxQueue,
     timeout,
   });
 }

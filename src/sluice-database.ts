@@ -5,12 +5,15 @@ import {
   currentContext,
   runInContext,
   runInScope,
+  timerDelay,
 } from './context/context.ts';
 import { type Decision } from './connection/decide.ts';
-import { ClosedError } from './errors.ts';
+import { ClosedError, ContextError, OptionError } from './errors.ts';
 import { adviceOn } from './observe/advice.ts';
 import { callChannel } from './observe/trace.ts';
 import { Scope } from './lanes/scope.ts';
+import { nearMiss } from './near-miss.ts';
+import { describe } from './repository/table-shape.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
 import { type Api, type ReadApi, type Registry } from './repository/types.ts';
@@ -33,12 +36,11 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     this.api = this.#bind((method, args) => {
       const context = currentContext();
       const scope = scopeOf(context, this);
-      if (scope !== undefined) return scope.call(method, args);
+      if (scope !== undefined) return this.#joined(scope, method, args, context);
       if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
       if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
       if (!callChannel.hasSubscribers) return strategy.call(method, args, context);
-      const trace = { call: method.label, access: method.access, file: decision.facts.file, context: context?.label };
-      return callChannel.tracePromise(() => strategy.call(method, args, context), trace);
+      return this.#traced(method, context, () => strategy.call(method, args, context));
     });
   }
 
@@ -72,7 +74,13 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
-    return (this.#closing ??= this.#close(options.drain));
+    const drain = drainOf(options);
+    const scope = scopeOf(currentContext(), this);
+    if (scope !== undefined) {
+      const message = `close: called inside a ${scope.label} of the same database, for which it would wait; close it afterwards`;
+      return Promise.reject(new ContextError(message));
+    }
+    return (this.#closing ??= this.#close(drain));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -86,7 +94,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     if (drain !== undefined) {
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<'late'>((resolve) => {
-        timer = setTimeout(resolve, drain, 'late');
+        timer = setTimeout(resolve, timerDelay(drain), 'late');
       });
       if ((await Promise.race([idle, late])) === 'late') {
         abandoned = strategy.abandon(
@@ -108,9 +116,20 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   #within(scope: Scope): Api<G> & ReadApi<G> {
     return this.#bind((method, args) => {
       // The outer api used inside a nested transaction means the nested one: waiting for it would be waiting for oneself.
-      const current = scopeOf(currentContext(), this);
-      return current?.isWithin(scope) === true ? current.call(method, args) : scope.call(method, args);
+      const context = currentContext();
+      const current = scopeOf(context, this);
+      return this.#joined(current?.isWithin(scope) === true ? current : scope, method, args, context);
     });
+  }
+
+  #joined(scope: Scope, method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
+    if (!callChannel.hasSubscribers) return scope.call(method, args);
+    return this.#traced(method, context, () => scope.call(method, args));
+  }
+
+  #traced(method: Method, context: Ambient | undefined, run: () => Promise<unknown>): Promise<unknown> {
+    const { label: call, access } = method;
+    return callChannel.tracePromise(run, { call, access, file: this.decision.facts.file, context: context?.label });
   }
 
   /** The api object of a dispatcher: exactly the methods that the types name, since both come from one registry. */
@@ -135,4 +154,14 @@ function aborted(label: string, signal: AbortSignal): Error {
   const error = abortError(label, signal);
   error.outcome = 'not-started';
   return error;
+}
+
+function drainOf(options: CloseOptions): number | undefined {
+  for (const name of Object.keys(options)) {
+    if (name !== 'drain')
+      throw new OptionError(`close: unknown option "${name}"${nearMiss(name, ['drain']) || '; use drain'}`);
+  }
+  const { drain } = options;
+  if (drain === undefined || (typeof drain === 'number' && drain >= 0 && drain < Infinity)) return drain;
+  throw new OptionError(`close: "drain" is ${describe(drain)}; give milliseconds from 0`);
 }

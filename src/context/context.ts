@@ -59,6 +59,11 @@ export function runInScope<T>(owner: object, scope: object | undefined, run: () 
   return ambient.run({ deadline: outer?.deadline, signal: outer?.signal, label: outer?.label, scopes }, run);
 }
 
+/** Milliseconds for a timer: one beyond 2^31 would overflow and fire at once, over and over. */
+export function timerDelay(milliseconds: number): number {
+  return Math.min(Math.max(0, milliseconds), 2 ** 31 - 2);
+}
+
 /** When a call that starts to wait now has waited long enough. */
 export function deadlineOf(context: Ambient | undefined, timeout: number): number {
   return context?.deadline ?? performance.now() + timeout;
@@ -111,7 +116,7 @@ function validate(options: unknown): void {
     }
   }
   const { timeout, signal, label } = options;
-  if (timeout !== undefined && (typeof timeout !== 'number' || !(timeout >= 0))) {
+  if (timeout !== undefined && (typeof timeout !== 'number' || !(timeout >= 0) || timeout === Infinity)) {
     throw new OptionError(`context: "timeout" is ${describe(timeout)}; give milliseconds from 0`);
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {

@@ -1,11 +1,10 @@
 import { type StartedRun } from '../connection/async-bench.ts';
 import { type Connection } from '../connection/connection.ts';
+import { timerDelay } from '../context/context.ts';
 import { TimeoutError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
+import { type Running } from './running.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
-
-/** Timers overflow beyond this many milliseconds. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /**
  * Runs an asynchronous handler inside a savepoint of the open transaction. `'waits'` when it has not settled although no
@@ -31,17 +30,22 @@ export async function runAsyncCall(connection: Connection, call: WriteCall): Pro
   }
 }
 
-/** Runs an asynchronous read handler in a read transaction, until its deadline. The caller owns the connection. */
+/**
+ * Runs an asynchronous read handler in a read transaction, until its deadline. The caller owns the connection.
+ *
+ * @param running has it while it runs, so that a close can give up on it
+ */
 export async function runAsyncRead(
   connection: Connection,
   method: Method,
   args: readonly unknown[],
   deadline: number,
+  running: Set<Running>,
 ): Promise<unknown> {
   connection.control('begin');
   const run = connection.start(method, args);
   try {
-    return await withDeadline(run, method.label, deadline - performance.now());
+    return await withDeadline(run, method.label, deadline - performance.now(), running);
   } finally {
     run.end();
     connection.rollback();
@@ -51,29 +55,30 @@ export async function runAsyncRead(
 async function settled(run: StartedRun, call: WriteCall): Promise<{ value: unknown } | 'waits'> {
   const value = run.promise.then((result) => ({ value: result }));
   if (!call.method.waits) return Promise.race([value, microtasksDone()]);
-  return { value: await withDeadline(run, call.label, call.deadline - performance.now()) };
+  return { value: await withDeadline(run, call.label, call.deadline - performance.now(), call.seat.running) };
 }
 
-async function withDeadline(run: StartedRun, label: string, timeout: number): Promise<unknown> {
+async function withDeadline(run: StartedRun, label: string, timeout: number, running: Set<Running>): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
+  let entry: Running | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => {
-        reject(
-          new TimeoutError(
-            `${label}: had not ended after ${Math.round(timeout)} ms and was undone; await less inside the handler, or raise ` +
-              'the option "timeout"',
-            { wait: 'handler', holder: { label, heldFor: timeout } },
-          ),
-        );
-      },
-      Math.min(timeout, MAX_TIMER),
-    );
+    entry = { label, abandon: reject };
+    running.add(entry);
+    timer = setTimeout(() => {
+      reject(
+        new TimeoutError(
+          `${label}: had not ended after ${Math.round(timeout)} ms and was undone; await less inside the handler, or raise ` +
+            'the option "timeout"',
+          { wait: 'handler', holder: { label, heldFor: timeout } },
+        ),
+      );
+    }, timerDelay(timeout));
   });
   try {
     return await Promise.race([run.promise, late]);
   } finally {
     clearTimeout(timer);
+    if (entry !== undefined) running.delete(entry);
   }
 }
 

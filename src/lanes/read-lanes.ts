@@ -1,6 +1,6 @@
-import { abortError } from '../context/context.ts';
+import { abortError, timerDelay } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
-import { TimeoutError } from '../errors.ts';
+import { QueueFullError, TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
 
@@ -19,15 +19,21 @@ interface Waiter {
 export class ReadLanes {
   readonly #open: () => Connection;
   readonly #max: number;
+  readonly #maxQueue: number;
   readonly #idle: Connection[] = [];
   readonly #waiting = new Fifo<Waiter>();
   readonly #drained: (() => void)[] = [];
   readonly #leases = new Map<Connection, { readonly label: string; readonly since: number }>();
 
-  constructor(open: () => Connection, max: number, first: Connection | undefined) {
+  constructor(
+    open: () => Connection,
+    { max, maxQueue }: { readonly max: number; readonly maxQueue: number },
+    first: Connection | undefined,
+  ) {
     if (first !== undefined) this.#idle.push(first);
     this.#open = open;
     this.#max = max;
+    this.#maxQueue = maxQueue;
   }
 
   get size(): number {
@@ -51,7 +57,7 @@ export class ReadLanes {
   /**
    * Leases a reader.
    * @param deadline on `performance.now()`'s clock
-   * @throws {TimeoutError} when none came back in time, `AbortError` when the signal aborts first
+   * @throws {TimeoutError} when none came back in time, `AbortError` when the signal aborts first, {@link QueueFullError} at once
    */
   lease(label: string, deadline: number, signal: AbortSignal | undefined): Promise<Connection> {
     if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
@@ -63,6 +69,12 @@ export class ReadLanes {
       const connection = this.#idle.pop();
       if (connection !== undefined) return Promise.resolve(take(connection));
     }
+    if (this.#waiting.length >= this.#maxQueue) {
+      const message =
+        `${label}: ${this.#maxQueue} calls are waiting for a reader already; ` +
+        'make snapshots shorter, or raise the options "readers" or "maxQueue"';
+      return Promise.reject(new QueueFullError(message, { limit: this.#maxQueue }));
+    }
     const since = performance.now();
     return new Promise((resolve, reject) => {
       const giveUp = (error: () => Error): void => {
@@ -72,7 +84,7 @@ export class ReadLanes {
         () => {
           giveUp(() => this.#timeout(label, performance.now() - since));
         },
-        Math.min(Math.max(0, deadline - since), 2 ** 31 - 1),
+        timerDelay(deadline - since),
       );
       const abort = (): void => {
         if (signal !== undefined) giveUp(() => abortError(label, signal));

@@ -143,11 +143,17 @@ export class Scope {
   }
 
   #check(label: string, access: 'read' | 'write'): void {
-    if (!this.#open) throw this.#endedError(label);
-    if (this.#broken !== undefined) throw this.#brokenError();
-    if (access === 'write' && this.#access === 'read') {
-      throw new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
-    }
+    const error = this.#refusal(label, access);
+    if (error === undefined) return;
+    if (access === 'write') markOutcome(error, 'not-started');
+    throw error;
+  }
+
+  #refusal(label: string, access: 'read' | 'write'): Error | undefined {
+    if (!this.#open) return this.#endedError(label);
+    if (this.#broken !== undefined) return this.#brokenError();
+    if (access === 'read' || this.#access === 'write') return undefined;
+    return new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
   }
 
   #run(method: Method, args: readonly unknown[]): unknown {

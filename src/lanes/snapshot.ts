@@ -1,6 +1,7 @@
 import { abandonOnAbort, type Ambient, labelOf } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { retryBusy } from './retry.ts';
+import { type Running } from './running.ts';
 import { Scope } from './scope.ts';
 
 /** What surrounds a snapshot. */
@@ -9,19 +10,19 @@ export interface SnapshotRequest {
   /** On `performance.now()`'s clock: how long it may take to begin. */
   readonly deadline: number;
   /** Holds its scope while it runs, so that a close can give up on it. */
-  readonly scopes: Set<Scope>;
+  readonly running: Set<Running>;
 }
 
 /** Runs a callback whose reads all see the state of this moment. The caller owns the connection for as long. */
 export async function runSnapshot<T>(
   connection: Connection,
-  { context, deadline, scopes }: SnapshotRequest,
+  { context, deadline, running }: SnapshotRequest,
   run: (scope: Scope) => Promise<T>,
 ): Promise<T> {
   const label = labelOf(context, 'snapshot');
   connection.control('begin');
   const scope = new Scope(connection, 'read', label);
-  scopes.add(scope);
+  running.add(scope);
   const stopListening = abandonOnAbort(scope, context);
   try {
     await retryBusy(label, deadline, () => {
@@ -31,7 +32,7 @@ export async function runSnapshot<T>(
   } finally {
     stopListening();
     await scope.end();
-    scopes.delete(scope);
+    running.delete(scope);
     connection.rollback();
   }
 }

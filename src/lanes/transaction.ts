@@ -13,12 +13,11 @@ import { type WriteLane } from './write-lane.ts';
  * statement after it can be refused a lock in WAL mode. 3. The callback. 4. COMMIT, tried again likewise (readers of
  * another process hold off the commit of a rollback journal). 5. The effects, then the caller.
  *
- * From the wait for BEGIN on its scope is in `scopes`, so that a close can give up on it.
+ * From the wait for BEGIN on its scope is in the seat's `running`, so that a close can give up on it.
  */
 export async function runTransaction<T>(
   lane: WriteLane,
   request: TurnRequest,
-  scopes: Set<Scope>,
   run: (scope: Scope) => Promise<T>,
 ): Promise<T> {
   const { seat, context } = request;
@@ -28,7 +27,7 @@ export async function runTransaction<T>(
   const { connection } = seat;
   try {
     const scope = new Scope(connection, 'write', label);
-    scopes.add(scope);
+    seat.running.add(scope);
     const stopListening = abandonOnAbort(scope, context);
     let result: T;
     try {
@@ -42,7 +41,7 @@ export async function runTransaction<T>(
     } finally {
       stopListening();
       await scope.end();
-      scopes.delete(scope);
+      seat.running.delete(scope);
     }
     scope.assertWhole();
     await retryBusy(`${label}: COMMIT`, Math.max(deadline, performance.now() + request.timeout), () => {

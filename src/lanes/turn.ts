@@ -15,9 +15,9 @@ export interface TurnRequest {
 }
 
 /** Waits until the lane is held for the caller, who gives it back with `lane.release()`. */
-export function takeTurn(lane: WriteLane, request: TurnRequest): Promise<void> {
+export function takeTurn(lane: WriteLane, request: TurnRequest, kind: 'turn' | 'close' = 'turn'): Promise<void> {
   return new Promise((resolve, reject) => {
-    queue(lane, entry('turn', request, resolve, reject), request.context);
+    queue(lane, entry(kind, request, resolve, reject), request.context);
   });
 }
 
@@ -70,7 +70,7 @@ function queue(lane: WriteLane, turn: QueuedTurn, context: Ambient | undefined):
 type QueuedTurn = Turn & { readonly ended: Promise<void> };
 
 function entry(
-  kind: 'turn' | 'task',
+  kind: Turn['kind'],
   { seat, label, context, timeout }: TurnRequest,
   start: () => void,
   reject: (error: unknown) => void,

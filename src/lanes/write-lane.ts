@@ -11,6 +11,7 @@
  * 5. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
 import { retryDelay } from '../connection/busy.ts';
+import { timerDelay } from '../context/context.ts';
 import { BusyError, type Holder, InternalError, type Outcome, QueueFullError, TimeoutError } from '../errors.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { type Batch, type BatchEnd, beginBatch, commitBatch, undo } from './batch.ts';
@@ -20,7 +21,8 @@ import { type WriteCall } from './write-call.ts';
 
 /** A place in the queue that ends with the lane being held, or with a task run. */
 export interface Turn {
-  readonly kind: 'turn' | 'task';
+  /** `close` is a turn that may always wait: it is what ends the queue. */
+  readonly kind: 'turn' | 'task' | 'close';
   readonly seat: Seat;
   readonly label: string;
   /** When it was queued, on `performance.now()`'s clock. */
@@ -66,8 +68,7 @@ export class WriteLane {
   /** Queues an entry. @throws {QueueFullError} at once when its `Database` has as many waiting as it may. */
   submit(entry: LaneEntry): void {
     const { seat } = entry;
-    // A close may always wait: it is what ends the queue.
-    if (seat.queued >= seat.maxQueue && entry.deadline !== Infinity) {
+    if (seat.queued >= seat.maxQueue && entry.kind !== 'close') {
       throw new QueueFullError(
         `${entry.label}: ${seat.maxQueue} calls are waiting for the write lane already; ` +
           'slow the callers down, or raise the option "maxQueue"',
@@ -131,7 +132,7 @@ export class WriteLane {
         return;
       }
       this.#take();
-      if (entry.kind === 'turn') this.#holder = { seat: entry.seat, label: entry.label, since: performance.now() };
+      if (entry.kind !== 'task') this.#holder = { seat: entry.seat, label: entry.label, since: performance.now() };
       entry.start();
     }
     this.#scheduled = false;
@@ -277,7 +278,7 @@ export class WriteLane {
     if (deadline >= this.#timerAt) return;
     clearTimeout(this.#timer);
     this.#timerAt = deadline;
-    this.#timer = setTimeout(this.#expire, Math.max(0, deadline - performance.now()) + 1);
+    this.#timer = setTimeout(this.#expire, timerDelay(deadline - performance.now()) + 1);
   }
 
   readonly #expire = (): void => {

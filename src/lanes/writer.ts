@@ -3,6 +3,7 @@ import { type Connection } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
 import { LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
+import { abandonAll, type Running } from './running.ts';
 import { type Scope } from './scope.ts';
 import { type Seat } from './seat.ts';
 import { runTransaction } from './transaction.ts';
@@ -24,6 +25,7 @@ export class Writer implements Seat {
   readonly limits: BatchLimits;
   readonly maxQueue: number;
   readonly stats = new LaneStats();
+  readonly running = new Set<Running>();
   queued = 0;
   readonly #timeout: number;
   readonly #reopen: (() => Connection) | undefined;
@@ -66,8 +68,8 @@ export class Writer implements Seat {
     return call.promise;
   }
 
-  transaction<T>(scopes: Set<Scope>, run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return runTransaction(this.lane, this.#request('transaction', context), scopes, run);
+  transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return runTransaction(this.lane, this.#request('transaction', context), run);
   }
 
   /** Runs a synchronous function on the connection when its turn comes, between batches. */
@@ -91,7 +93,7 @@ export class Writer implements Seat {
 
   /** Waits, for as long as it takes, until everything that was accepted before has ended. */
   async idle(): Promise<void> {
-    await takeTurn(this.lane, { ...this.#request('close', undefined), timeout: Infinity });
+    await takeTurn(this.lane, { ...this.#request('close', undefined), timeout: Infinity }, 'close');
     this.lane.release();
   }
 
@@ -99,13 +101,15 @@ export class Writer implements Seat {
     return { seat: this, label, context, timeout: this.#timeout };
   }
 
-  /** Rejects what waits and has not started, all but a close; its labels. */
+  /** Gives up on what runs, and rejects what waits and has not started, all but a close; their labels. */
   abandon(reason: (label: string) => Error): string[] {
-    return this.lane
-      .extract(({ seat, deadline }) => seat === this && deadline !== Infinity)
+    const running = abandonAll(this.running, reason);
+    const waiting = this.lane
+      .extract(({ seat, kind }) => seat === this && kind !== 'close')
       .map((entry) => {
         entry.reject(reason(entry.label), 'not-started');
         return entry.label;
       });
+    return [...running, ...waiting];
   }
 }

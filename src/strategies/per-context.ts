@@ -8,6 +8,7 @@ import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
+import { abandonAll, type Running } from '../lanes/running.ts';
 import { type Scope } from '../lanes/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
@@ -28,6 +29,8 @@ export interface PerContextParts {
   readonly openReader: () => Connection;
   /** Readers at most. */
   readonly readers: number;
+  /** Calls at most that wait for a reader. */
+  readonly maxQueue: number;
   readonly timeout: number;
 }
 
@@ -37,11 +40,12 @@ export class PerContext implements Strategy {
   readonly #writer: Writer | undefined;
   readonly #readers: ReadLanes;
   readonly #timeout: number;
-  readonly #scopes = new Set<Scope>();
+  /** Snapshots and asynchronous reads. */
+  readonly #running = new Set<Running>();
 
-  constructor({ repositories, writer, firstReader, openReader, readers, timeout }: PerContextParts) {
+  constructor({ repositories, writer, firstReader, openReader, readers, maxQueue, timeout }: PerContextParts) {
     this.#writer = writer;
-    this.#readers = new ReadLanes(openReader, readers, firstReader);
+    this.#readers = new ReadLanes(openReader, { max: readers, maxQueue }, firstReader);
     this.#timeout = timeout;
     try {
       const connection = writer?.connection ?? firstReader;
@@ -69,19 +73,19 @@ export class PerContext implements Strategy {
     const deadline = deadlineOf(context, this.#timeout);
     return this.#lend(label, context, deadline, (reader) =>
       method.mode === 'async'
-        ? runAsyncRead(reader, method, args, deadline)
+        ? runAsyncRead(reader, method, args, deadline, this.#running)
         : retryBusy(label, deadline, () => reader.read(method, args)),
     );
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#writer?.transaction(this.#scopes, run, context) ?? refuseWrite('transaction');
+    return this.#writer?.transaction(run, context) ?? refuseWrite('transaction');
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     const deadline = deadlineOf(context, this.#timeout);
     return this.#lend(labelOf(context, 'snapshot'), context, deadline, (reader) =>
-      runSnapshot(reader, { context, deadline, scopes: this.#scopes }, run),
+      runSnapshot(reader, { context, deadline, running: this.#running }, run),
     );
   }
 
@@ -95,10 +99,8 @@ export class PerContext implements Strategy {
   }
 
   abandon(reason: (label: string) => Error): string[] {
-    const running = [...this.#scopes];
-    for (const scope of running) scope.abandon(reason(scope.label));
-    const waiting = [...this.#readers.abandon(reason), ...(this.#writer?.abandon(reason) ?? [])];
-    return [...running.map(({ label }) => label), ...waiting];
+    const reading = [...abandonAll(this.#running, reason), ...this.#readers.abandon(reason)];
+    return [...reading, ...(this.#writer?.abandon(reason) ?? [])];
   }
 
   close(): void {

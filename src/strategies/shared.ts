@@ -21,7 +21,8 @@ export class Shared implements Strategy {
   readonly methods: MethodTable;
   readonly #writer: Writer;
   readonly #timeout: number;
-  readonly #scopes = new Set<Scope>();
+  /** Reads that could not run at once. Between two tries they are nowhere in the lane, and a close must not overtake them. */
+  readonly #waiting = new Set<Promise<unknown>>();
 
   constructor(repositories: Repositories, writer: Writer, timeout: number) {
     this.methods = methodTable(repositories, writer.connection);
@@ -34,7 +35,9 @@ export class Shared implements Strategy {
     if (method.access === 'write') return writer.write(method, args, context);
     const deadline = deadlineOf(context, this.#timeout);
     if (method.mode === 'async') {
-      return writer.hold(method.label, context, (connection) => runAsyncRead(connection, method, args, deadline));
+      return writer.hold(method.label, context, (connection) =>
+        runAsyncRead(connection, method, args, deadline, writer.running),
+      );
     }
     if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
       try {
@@ -43,19 +46,25 @@ export class Shared implements Strategy {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }
     }
-    return retryBusy(labelOf(context, method.label), deadline, () =>
+    const read = retryBusy(labelOf(context, method.label), deadline, () =>
       writer.task(method.label, context, () => writer.connection.read(method, args)),
     );
+    this.#waiting.add(read);
+    const over = (): void => {
+      this.#waiting.delete(read);
+    };
+    read.then(over, over);
+    return read;
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#writer.transaction(this.#scopes, run, context);
+    return this.#writer.transaction(run, context);
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     const deadline = deadlineOf(context, this.#timeout);
     return this.#writer.hold('snapshot', context, (connection) =>
-      runSnapshot(connection, { context, deadline, scopes: this.#scopes }, run),
+      runSnapshot(connection, { context, deadline, running: this.#writer.running }, run),
     );
   }
 
@@ -63,14 +72,13 @@ export class Shared implements Strategy {
     return { writes: this.#writer.stats.read(this.#writer.queued), readers: { open: 0, leased: 0, waiting: 0 } };
   }
 
-  idle(): Promise<void> {
-    return this.#writer.idle();
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#waiting);
+    await this.#writer.idle();
   }
 
   abandon(reason: (label: string) => Error): string[] {
-    const running = [...this.#scopes];
-    for (const scope of running) scope.abandon(reason(scope.label));
-    return [...running.map(({ label }) => label), ...this.#writer.abandon(reason)];
+    return this.#writer.abandon(reason);
   }
 
   close(): void {

@@ -69,8 +69,9 @@ describe(`killed at random moments (SEED=${SEED})`, () => {
   test.concurrent.for(STRATEGIES)(
     '$name: everything acknowledged is there, and nothing is half there',
     { timeout: 300_000 },
-    async (strategy) => {
+    async (strategy, { onTestFinished }) => {
       const dir = new TempDir();
+      onTestFinished(() => dir.end());
       const file = dir.file();
       createLedger(file);
       const random = randomNumbers(SEED + strategy.name.length);
@@ -98,7 +99,6 @@ describe(`killed at random moments (SEED=${SEED})`, () => {
         await db.close();
       }
       expect(acknowledged.length, 'acknowledged calls').toBeGreaterThan(kills * 10);
-      await dir.end();
     },
   );
 });
