@@ -161,6 +161,13 @@ export interface Holder {
   readonly label: string;
   /** Milliseconds that it has held so far. */
   readonly heldFor: number;
+  /** Where it was called from, for a transaction or snapshot: `at handle (app/server.ts:12:9)`. */
+  readonly site?: string | undefined;
+}
+
+/** A holder in words, for messages. */
+export function describeHolder({ label, heldFor, site }: Holder): string {
+  return `${label} for ${Math.round(heldFor)} ms${site === undefined ? '' : `, called ${site}`}`;
 }
 
 /** A wait ran out. `wait` says which one, `holder` who was in the way. */

@@ -1,11 +1,14 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { AbortError, OptionError } from '../errors.ts';
+import { AbortError, OptionError, TimeoutError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
 import { describe, isPlain } from '../repository/table-shape.ts';
 
 /** What `db.context` puts around the calls inside it. */
 export interface ContextOptions {
-  /** Milliseconds from now until which calls inside may wait for their turn; replaces the option of `open`. */
+  /**
+   * Milliseconds from now until which calls inside may wait for their turn; replaces the option of `open`. A transaction or
+   * snapshot that has not ended by then is undone.
+   */
   readonly timeout?: number;
   /** Takes calls that have not started out of the queue, and ends transactions, when it aborts. */
   readonly signal?: AbortSignal;
@@ -79,20 +82,36 @@ export function abortError(label: string, signal: AbortSignal): AbortError {
   return new AbortError(`${label}: aborted`, { cause: signal.reason });
 }
 
-/** Gives up on a transaction or snapshot when its context's signal aborts; the returned function stops listening. */
-export function abandonOnAbort(
+/**
+ * Gives up on a transaction or snapshot when its context's signal aborts or its deadline passes, also while its callback
+ * waits for something that never comes. The returned function stops watching.
+ */
+export function abandonWithContext(
   scope: { readonly label: string; abandon(error: Error): void },
   context: Ambient | undefined,
 ): () => void {
-  const signal = context?.signal;
-  if (signal === undefined) return () => undefined;
+  if (context === undefined) return () => undefined;
+  const { signal, deadline } = context;
   const abort = (): void => {
-    scope.abandon(abortError(scope.label, signal));
+    if (signal !== undefined) scope.abandon(abortError(scope.label, signal));
   };
-  if (signal.aborted) abort();
-  signal.addEventListener('abort', abort, { once: true });
+  if (signal?.aborted === true) abort();
+  signal?.addEventListener('abort', abort, { once: true });
+  const since = performance.now();
+  const expire = (): void => {
+    const heldFor = performance.now() - since;
+    scope.abandon(
+      new TimeoutError(
+        `${scope.label}: had not ended at the deadline of its context, after ${Math.round(heldFor)} ms, and was undone; ` +
+          'await less inside it, or give the context more time',
+        { wait: 'callback', holder: { label: scope.label, heldFor } },
+      ),
+    );
+  };
+  const timer = deadline === undefined ? undefined : setTimeout(expire, timerDelay(deadline - since));
   return () => {
-    signal.removeEventListener('abort', abort);
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
   };
 }
 

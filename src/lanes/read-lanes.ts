@@ -1,8 +1,15 @@
+import { CallSite } from '../context/call-site.ts';
 import { abortError, timerDelay } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
-import { QueueFullError, TimeoutError } from '../errors.ts';
+import { describeHolder, type Holder, QueueFullError, TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
+
+interface Lease {
+  readonly label: string;
+  readonly since: number;
+  readonly site: CallSite;
+}
 
 interface Waiter {
   readonly label: string;
@@ -23,7 +30,7 @@ export class ReadLanes {
   readonly #idle: Connection[] = [];
   readonly #waiting = new Fifo<Waiter>();
   readonly #drained: (() => void)[] = [];
-  readonly #leases = new Map<Connection, { readonly label: string; readonly since: number }>();
+  readonly #leases = new Map<Connection, Lease>();
 
   constructor(
     open: () => Connection,
@@ -61,8 +68,9 @@ export class ReadLanes {
    */
   lease(label: string, deadline: number, signal: AbortSignal | undefined): Promise<Connection> {
     if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
+    const site = new CallSite();
     const take = (connection: Connection): Connection => {
-      this.#leases.set(connection, { label, since: performance.now() });
+      this.#leases.set(connection, { label, since: performance.now(), site });
       return connection;
     };
     if (this.#waiting.length === 0 && this.idle() !== undefined) {
@@ -157,13 +165,19 @@ export class ReadLanes {
   }
 
   #timeout(label: string, waited: number): TimeoutError {
-    let oldest: { label: string; since: number } | undefined;
+    let oldest: Lease | undefined;
     for (const lease of this.#leases.values()) if (oldest === undefined || lease.since < oldest.since) oldest = lease;
-    const holder =
-      oldest === undefined ? undefined : { label: oldest.label, heldFor: performance.now() - oldest.since };
+    const holder: Holder | undefined =
+      oldest === undefined
+        ? undefined
+        : {
+            label: oldest.label,
+            heldFor: performance.now() - oldest.since,
+            site: oldest.site.describe(),
+          };
     return new TimeoutError(
       `${label}: waited ${Math.round(waited)} ms for one of ${this.#max} readers` +
-        (holder === undefined ? '' : `; ${holder.label} has held one for ${Math.round(holder.heldFor)} ms`) +
+        (holder === undefined ? '' : `; one is held by ${describeHolder(holder)}`) +
         '; make snapshots shorter, or raise the option "readers"',
       { wait: 'reader', holder },
     );

@@ -1,4 +1,4 @@
-import { abandonOnAbort, type Ambient, labelOf } from '../context/context.ts';
+import { abandonWithContext, type Ambient, labelOf } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { retryBusy } from './retry.ts';
 import { type Running } from './running.ts';
@@ -23,14 +23,14 @@ export async function runSnapshot<T>(
   connection.control('begin');
   const scope = new Scope(connection, 'read', label);
   running.add(scope);
-  const stopListening = abandonOnAbort(scope, context);
+  const stopWatching = abandonWithContext(scope, context);
   try {
     await retryBusy(label, deadline, () => {
       connection.control('pin');
     });
     return await Promise.race([run(scope), scope.abandoned]);
   } finally {
-    stopListening();
+    stopWatching();
     await scope.end();
     running.delete(scope);
     connection.rollback();

@@ -1,4 +1,4 @@
-import { abandonOnAbort, deadlineOf, labelOf } from '../context/context.ts';
+import { abandonWithContext, deadlineOf, labelOf } from '../context/context.ts';
 import { markOutcome } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
@@ -28,7 +28,7 @@ export async function runTransaction<T>(
   try {
     const scope = new Scope(connection, 'write', label);
     seat.running.add(scope);
-    const stopListening = abandonOnAbort(scope, context);
+    const stopWatching = abandonWithContext(scope, context);
     let result: T;
     try {
       await started(
@@ -39,7 +39,7 @@ export async function runTransaction<T>(
       );
       result = await Promise.race([run(scope), scope.abandoned]);
     } finally {
-      stopListening();
+      stopWatching();
       await scope.end();
       seat.running.delete(scope);
     }

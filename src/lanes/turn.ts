@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import { type CallSite } from '../context/call-site.ts';
 import { abortError, type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { markOutcome, type Outcome } from '../errors.ts';
 import { type Seat } from './seat.ts';
@@ -10,6 +11,7 @@ export interface TurnRequest {
   /** For messages: `transaction`, `accounts.get`. */
   readonly label: string;
   readonly context: Ambient | undefined;
+  readonly site?: CallSite | undefined;
   /** Milliseconds that it may wait where the context sets no deadline. */
   readonly timeout: number;
 }
@@ -71,7 +73,7 @@ type QueuedTurn = Turn & { readonly ended: Promise<void> };
 
 function entry(
   kind: Turn['kind'],
-  { seat, label, context, timeout }: TurnRequest,
+  { seat, label, context, site, timeout }: TurnRequest,
   start: () => void,
   reject: (error: unknown) => void,
 ): QueuedTurn {
@@ -87,6 +89,7 @@ function entry(
     label: labelOf(context, label),
     since: performance.now(),
     deadline: deadlineOf(context, timeout),
+    site,
     gone: false,
     ended,
     start() {

@@ -11,8 +11,17 @@
  * 5. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
 import { retryDelay } from '../connection/busy.ts';
+import { type CallSite } from '../context/call-site.ts';
 import { timerDelay } from '../context/context.ts';
-import { BusyError, type Holder, InternalError, type Outcome, QueueFullError, TimeoutError } from '../errors.ts';
+import {
+  BusyError,
+  describeHolder,
+  type Holder,
+  InternalError,
+  type Outcome,
+  QueueFullError,
+  TimeoutError,
+} from '../errors.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { type Batch, type BatchEnd, beginBatch, commitBatch, undo } from './batch.ts';
 import { Fifo } from './fifo.ts';
@@ -28,6 +37,8 @@ export interface Turn {
   /** When it was queued, on `performance.now()`'s clock. */
   readonly since: number;
   readonly deadline: number;
+  /** Where it was asked for, if it will hold the lane. */
+  readonly site: CallSite | undefined;
   /** It has left the queue before its turn. */
   gone: boolean;
   /** Called when it reaches the head. A task is over when this returns. */
@@ -41,7 +52,9 @@ export type LaneEntry = WriteCall | Turn;
 /** The lane. */
 export class WriteLane {
   readonly #queue = new Fifo<LaneEntry>();
-  #holder: { readonly seat: Seat; readonly label: string; readonly since: number } | undefined;
+  #holder:
+    | { readonly seat: Seat; readonly label: string; readonly since: number; readonly site?: CallSite | undefined }
+    | undefined;
   /** The lane is running, or somebody is on the way to run it. */
   #scheduled = false;
   /** How often in a row another process was found holding the lock. */
@@ -57,7 +70,8 @@ export class WriteLane {
   /** Who holds the lane across ticks, if anybody does. */
   get holder(): Holder | undefined {
     if (this.#holder === undefined) return undefined;
-    return { label: this.#holder.label, heldFor: performance.now() - this.#holder.since };
+    const { label, since, site } = this.#holder;
+    return { label, heldFor: performance.now() - since, site: site?.describe() };
   }
 
   /** Whether this `Database` holds the lane across ticks. */
@@ -132,7 +146,10 @@ export class WriteLane {
         return;
       }
       this.#take();
-      if (entry.kind !== 'task') this.#holder = { seat: entry.seat, label: entry.label, since: performance.now() };
+      if (entry.kind !== 'task') {
+        const { seat, label, site } = entry;
+        this.#holder = { seat, label, since: performance.now(), site };
+      }
       entry.start();
     }
     this.#scheduled = false;
@@ -296,7 +313,7 @@ export class WriteLane {
     const waited = Math.round(now - entry.since);
     const blame =
       holder !== undefined
-        ? `held by ${holder.label} for ${Math.round(holder.heldFor)} ms`
+        ? `held by ${describeHolder(holder)}`
         : this.#refusals > 0
           ? 'another process holds the lock of the file'
           : 'the calls before it took the time';

@@ -1,3 +1,4 @@
+import { CallSite } from '../context/call-site.ts';
 import { type Ambient } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
@@ -69,7 +70,7 @@ export class Writer implements Seat {
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return runTransaction(this.lane, this.#request('transaction', context), run);
+    return runTransaction(this.lane, { ...this.#request('transaction', context), site: new CallSite() }, run);
   }
 
   /** Runs a synchronous function on the connection when its turn comes, between batches. */
@@ -83,7 +84,7 @@ export class Writer implements Seat {
     context: Ambient | undefined,
     run: (connection: Connection) => Promise<T> | T,
   ): Promise<T> {
-    await takeTurn(this.lane, this.#request(label, context));
+    await takeTurn(this.lane, { ...this.#request(label, context), site: new CallSite() });
     try {
       return await run(this.#connection);
     } finally {

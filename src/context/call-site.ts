@@ -1,0 +1,18 @@
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Sluice's own folder: frames inside it say nothing to a user. */
+const OWN_FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Where something was called from. Capturing is cheap; the text is made only when an error needs it. */
+export class CallSite {
+  readonly #error = new Error('call site');
+
+  /** The first frame outside Sluice, for example `at handle (app/server.ts:12:9)`; `undefined` where there is none. */
+  describe(): string | undefined {
+    const frames = this.#error.stack?.split('\n').slice(1) ?? [];
+    return frames
+      .map((frame) => frame.trim())
+      .find((frame) => !frame.includes(OWN_FOLDER) && !frame.includes('(node:'));
+  }
+}
