@@ -31,12 +31,24 @@ export const queue: Case = {
       const file = workspace.fresh();
       const db = await openSluice(file, 'per-context', 'full');
       await db.api.entries.append(entry(0));
-      let queued: Promise<unknown>[] = [];
-      const each = await db.transaction(async () => {
-        const before = await settledHeap();
-        queued = Array.from({ length: CALLS }, (_, at) => db.api.entries.append(row(at)));
-        return ((await settledHeap()) - before) / CALLS;
+      // Called from outside the transaction: from inside they would join it and not wait.
+      let end = (): void => undefined;
+      let transaction: Promise<void> | undefined;
+      await new Promise<void>((begun) => {
+        transaction = db.transaction(() => {
+          begun();
+          return new Promise<void>((resolve) => {
+            end = resolve;
+          });
+        });
       });
+      const before = await settledHeap();
+      const queued = Array.from({ length: CALLS }, (_, at) => db.api.entries.append(row(at)));
+      const each = ((await settledHeap()) - before) / CALLS;
+      const { queued: waiting } = db.stats().writes ?? { queued: 0 };
+      if (waiting !== CALLS) throw new Error(`${waiting} calls wait, not ${CALLS}: the figure would mean nothing`);
+      end();
+      await transaction;
       await Promise.all(queued);
       await db.close();
       workspace.discard(file);

@@ -14,11 +14,17 @@ export class Gate {
   access: Access = 'none';
   /** The call that is running, for messages. */
   label = '';
-  /** Statements run since the gate was opened. */
+  /** Statements that the running read has begun. */
   statements = 0;
+  /** Statements that may write, begun by the running write. */
+  writes = 0;
+  /** A statement of the running write ended the whole transaction. */
+  lost = false;
   /** Set while a read runs without a transaction of its own, which is sound for one statement only. */
   single = false;
-  /** A single read wanted a second statement: what it returns is void, run it again inside a transaction. */
+  /** Set while a write runs without a savepoint of its own, which is sound for one statement only: SQLite undoes that itself. */
+  lone = false;
+  /** A call that was to be one statement wanted a second one: what it returns is void, and it has to run again. */
   overrun = false;
   /** Where this connection is lent, for messages. */
   readonly place: string;
@@ -29,17 +35,25 @@ export class Gate {
 
   /** @throws {ContextError} when closed, {@link ReadOnlyError} for a write while reading. */
   enter(readonly: boolean, source: string): void {
-    if (this.access !== 'write') {
+    if (this.access === 'write') {
+      if (readonly) return;
+      this.writes += 1;
+      if (this.lone && this.writes > 1) this.#refuseSecond();
+      return;
+    }
+    if (this.access !== 'read') {
       if (this.access === 'none') throw outside(this.place, source);
       if (this.access === 'prepare') throw inFactory(source);
-      if (this.access === 'ended') throw ended(source);
-      if (!readonly) throw writeInRead(source);
+      throw ended(source);
     }
+    if (!readonly) throw writeInRead(source);
     this.statements += 1;
-    if (this.single && this.statements > 1) {
-      this.overrun = true;
-      throw new Overrun();
-    }
+    if (this.single && this.statements > 1) this.#refuseSecond();
+  }
+
+  #refuseSecond(): never {
+    this.overrun = true;
+    throw new Overrun();
   }
 
   /** @throws {ContextError} when statements cannot be prepared now. */
@@ -48,10 +62,10 @@ export class Gate {
   }
 }
 
-/** Unwinds a single read at its second statement. Never reaches a caller. */
+/** Unwinds a call at its second statement. Never reaches a caller. */
 class Overrun extends HandlerError {
   constructor() {
-    super('this read runs more than one statement and is run again inside a transaction');
+    super('this call runs more than one statement, and is run again');
   }
 }
 

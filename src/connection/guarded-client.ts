@@ -119,7 +119,10 @@ export class GuardedStatement {
       handle.inTransaction ? explainForeignKey(handle, () => this.#statement.run(...params)).keys : [];
     const translated = translateError(error, { operation: this.#gate.label, handle, foreignKeys });
     // Past this point a statement would run, and commit, by itself.
-    if (!handle.inTransaction) this.#gate.access = 'ended';
+    if (!handle.inTransaction) {
+      this.#gate.access = 'ended';
+      this.#gate.lost = true;
+    }
     return translated;
   }
 }

@@ -1,9 +1,10 @@
 import { type StartedRun } from '../connection/async-bench.ts';
 import { type Connection } from '../connection/connection.ts';
-import { timerDelay } from '../context/context.ts';
+import { abandonWithContext, labelOf, timerDelay } from '../context/context.ts';
 import { TimeoutError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Running } from './running.ts';
+import { type SnapshotRequest } from './snapshot.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
 
 /**
@@ -33,19 +34,18 @@ export async function runAsyncCall(connection: Connection, call: WriteCall): Pro
 /**
  * Runs an asynchronous read handler in a read transaction, until its deadline. The caller owns the connection.
  *
- * @param running has it while it runs, so that a close can give up on it
+ * @param request has it in `running` while it runs, so that a close can give up on it
  */
 export async function runAsyncRead(
   connection: Connection,
   method: Method,
   args: readonly unknown[],
-  deadline: number,
-  running: Set<Running>,
+  request: SnapshotRequest,
 ): Promise<unknown> {
   connection.control('begin');
   const run = connection.start(method, args);
   try {
-    return await withDeadline(run, method.label, deadline - performance.now(), running);
+    return await withDeadline(run, labelOf(request.context, method.label), request);
   } finally {
     run.end();
     connection.rollback();
@@ -53,17 +53,27 @@ export async function runAsyncRead(
 }
 
 async function settled(run: StartedRun, call: WriteCall): Promise<{ value: unknown } | 'waits'> {
-  const value = run.promise.then((result) => ({ value: result }));
-  if (!call.method.waits) return Promise.race([value, microtasksDone()]);
-  return { value: await withDeadline(run, call.label, call.deadline - performance.now(), call.seat.running) };
+  if (call.method.waits) {
+    const { context, deadline, seat } = call;
+    return { value: await withDeadline(run, call.label, { context, deadline, running: seat.running }) };
+  }
+  return Promise.race([run.promise.then((value) => ({ value })), microtasksDone()]);
 }
 
-async function withDeadline(run: StartedRun, label: string, timeout: number, running: Set<Running>): Promise<unknown> {
+async function withDeadline(
+  run: StartedRun,
+  label: string,
+  { context, deadline, running }: SnapshotRequest,
+): Promise<unknown> {
+  const timeout = deadline - performance.now();
+  let stopListening: (() => void) | undefined;
   let timer: NodeJS.Timeout | undefined;
   let entry: Running | undefined;
   const late = new Promise<never>((_, reject) => {
     entry = { label, abandon: reject };
     running.add(entry);
+    // Its deadline is the one below, with or without a context.
+    stopListening = abandonWithContext(entry, context && { ...context, deadline: undefined });
     timer = setTimeout(() => {
       reject(
         new TimeoutError(
@@ -78,6 +88,7 @@ async function withDeadline(run: StartedRun, label: string, timeout: number, run
     return await Promise.race([run.promise, late]);
   } finally {
     clearTimeout(timer);
+    stopListening?.();
     if (entry !== undefined) running.delete(entry);
   }
 }

@@ -2,7 +2,9 @@
  * One batch: several callers' writes in one transaction, each inside its own savepoint.
  *
  * 1. BEGIN IMMEDIATE. When another process holds the lock nothing has started: the batch is tried again later.
- * 2. Each call runs inside a savepoint. A call that throws is undone to its savepoint; the others stay.
+ * 2. Each call runs inside a savepoint. A call that throws is undone to its savepoint; the others stay. A method that was
+ *    seen to run one statement needs none, since SQLite undoes a failed statement itself; should it run a second one, or fail
+ *    after its first, the batch is undone and replayed, and the method has its savepoint from then on.
  * 3. Some failures end the whole transaction at once (RAISE(ROLLBACK), OR ROLLBACK, a full disk, an I/O error). After each
  *    call `inTransaction` is looked at: if it is gone, that call is guilty, and every other call of the batch is undone.
  * 4. An asynchronous handler is awaited inside its savepoint until the microtask queue is empty. One that has not settled
@@ -74,6 +76,8 @@ export class Batch {
   readonly #ended: Ended[] = [];
   #succeeded = 0;
   #sealed = false;
+  /** Set when the last call ended the whole transaction, or left behind what only the end of the batch can undo. */
+  #fate: 'lost' | 'spoiled' | undefined;
   #current: WriteCall | undefined;
 
   constructor(connection: Connection, calls: CallSource, limits: BatchLimits, stats: LaneStats) {
@@ -122,28 +126,44 @@ export class Batch {
 
   #runSync(call: WriteCall, alone: boolean): CallResult {
     const connection = this.#connection;
-    if (!alone) connection.control('savepoint');
+    const { method } = call;
+    const lone = !alone && method.statements === 'one';
+    const guarded = !alone && !lone;
+    if (guarded) connection.control('savepoint');
+    let value: unknown;
     try {
-      const value: unknown = call.resource.runInAsyncScope(write, undefined, connection, call);
-      if (!alone && connection.inTransaction) connection.control('release');
-      return { value, effects: connection.takeEffects() };
+      value = call.resource.runInAsyncScope(lone ? writeLone : write, undefined, connection, call);
     } catch (error) {
+      const { lost, writes } = connection.lastWrite;
       connection.takeEffects();
+      if (lost) this.#fate = 'lost';
+      // What its one statement did, or half did, can only be undone with the batch.
+      else if (lone && writes > 0) this.#fate = 'spoiled';
       // Without a savepoint the call is the whole batch, which then has nothing to commit and is rolled back.
-      if (!alone && connection.inTransaction) {
+      else if (guarded) {
         connection.control('rollbackTo');
         connection.control('release');
       }
       return { error };
     }
+    const { lost, writes, overrun } = connection.lastWrite;
+    if (lost) this.#fate = 'lost';
+    else if (lone && overrun) this.#fate = 'spoiled';
+    else if (guarded) connection.control('release');
+    if (method.statements === 'unknown') method.statements = writes <= 1 ? 'one' : 'several';
+    return { value, effects: connection.takeEffects() };
   }
 
   async #runAsync(call: WriteCall): Promise<BatchEnd> {
     const result = await runAsyncCall(this.#connection, call);
     if (result === 'waits') {
       call.method.waits = true;
-      return this.#commit([call]);
+      if (this.#connection.inTransaction) return this.#commit([call]);
+      // It caught the end of the whole transaction before it waited: the others run again, and then it, alone.
+      const again = [...this.#ended.map((each) => each.call), call];
+      return { kind: 'undone', guilty: undefined, again, alone: false };
     }
+    if (!this.#connection.inTransaction) this.#fate = 'lost';
     return this.#note(call, result) ?? (await this.run());
   }
 
@@ -153,7 +173,13 @@ export class Batch {
     this.#now = performance.now();
     this.#stats.wait.record((started - call.since) * 1000);
     this.#stats.run.record((this.#now - started) * 1000);
-    if (!this.#connection.inTransaction) {
+    if (this.#fate === 'spoiled') {
+      call.method.statements = 'several';
+      this.#connection.rollback();
+      const again = [...this.#ended.map((each) => each.call), call];
+      return { kind: 'undone', guilty: undefined, again, alone: false };
+    }
+    if (this.#fate === 'lost') {
       this.#connection.takeEffects();
       const error = 'error' in result ? result.error : swallowed(call);
       return { kind: 'undone', guilty: { call, error }, again: this.#ended.map((each) => each.call), alone: false };
@@ -204,6 +230,10 @@ export function undo(
   }
   connection.rollback();
   return { kind: 'undone', guilty: undefined, again: [...ended.map(({ call }) => call), ...again], alone: true };
+}
+
+function writeLone(connection: Connection, call: WriteCall): unknown {
+  return connection.writeLone(call.method, call.args);
 }
 
 function write(connection: Connection, call: WriteCall): unknown {

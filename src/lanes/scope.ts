@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { type Connection, type Effect } from '../connection/connection.ts';
 import { markOutcome, ReadOnlyError, TransactionEndedError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
@@ -165,7 +166,7 @@ export class Scope {
       const result = connection.write(method, args);
       if (!connection.inTransaction) throw this.#brokenError();
       connection.control('release');
-      this.#effects.push(...connection.takeEffects());
+      this.#keepEffects();
       return result;
     } catch (error) {
       this.#undo(error);
@@ -183,7 +184,7 @@ export class Scope {
       if (method.access === 'read') return result;
       if (!connection.inTransaction) throw this.#brokenError();
       connection.control('release');
-      this.#effects.push(...connection.takeEffects());
+      this.#keepEffects();
       return result;
     } catch (error) {
       if (method.access === 'write') this.#undo(error);
@@ -191,6 +192,11 @@ export class Scope {
     } finally {
       run.end();
     }
+  }
+
+  /** Each runs in the context of its own call, which need not be that of the transaction. */
+  #keepEffects(): void {
+    for (const effect of this.#connection.takeEffects()) this.#effects.push(AsyncResource.bind(effect));
   }
 
   #undo(error: unknown): void {

@@ -6,7 +6,9 @@
  *    ticks until the turn is given back) and tasks (run at once when they reach the head).
  * 2. The lane runs after the microtasks of the tick in which the first entry arrived, so that callers who come together
  *    share a commit; a lone call waits for nobody.
- * 3. After each batch the event loop turns once before the next, so that timers and I/O run however long the queue is.
+ * 3. While something is left in the queue the event loop turns between two batches, and also when the lane has been busy for
+ *    a time slice, so that timers and I/O run however many callers there are. A turn costs a lone caller a tenth of a durable
+ *    write, so it is not taken for nothing.
  * 4. While another process holds the lock, the head waits and BEGIN is tried again, with jitter, until its deadline.
  * 5. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
@@ -57,6 +59,8 @@ export class WriteLane {
     | undefined;
   /** The lane is running, or somebody is on the way to run it. */
   #scheduled = false;
+  /** When the event loop was last seen to turn. */
+  #turnedAt = 0;
   /** How often in a row another process was found holding the lock. */
   #refusals = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -126,7 +130,7 @@ export class WriteLane {
 
   #runAfterTheLoopTurned(): void {
     this.#scheduled = true;
-    setImmediate(this.#run);
+    setImmediate(this.#turned);
     const next = this.#peek();
     if (next !== undefined) this.#watch(next.deadline);
   }
@@ -152,9 +156,19 @@ export class WriteLane {
       }
       entry.start();
     }
+    this.#rest();
+  };
+
+  readonly #turned = (): void => {
+    this.#turnedAt = performance.now();
+    this.#run();
+  };
+
+  /** Nothing is left to do until the next entry comes. */
+  #rest(): void {
     this.#scheduled = false;
     this.#watchAll();
-  };
+  }
 
   #peek(): LaneEntry | undefined {
     let entry = this.#queue.peek();
@@ -230,22 +244,21 @@ export class WriteLane {
     this.#holder = undefined;
     this.#refusals = 0;
     if (seat.connection.inTransaction) seat.replace();
+    seat.stats.batches += 1;
+    if (end.kind === 'undone') {
+      seat.stats.replays += end.again.length;
+      for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;
+    }
+    this.#putBack(seat, end.again);
     // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.
-    this.#runAfterTheLoopTurned();
-    switch (end.kind) {
-      case 'done':
-        seat.stats.batches += 1;
-        seat.stats.batchSize.record(end.ended.length);
-        this.#putBack(seat, end.again);
-        for (const { call, result } of end.ended) call.settle(result);
-        break;
-      case 'undone':
-        seat.stats.batches += 1;
-        seat.stats.replays += end.again.length;
-        for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;
-        this.#putBack(seat, end.again);
-        end.guilty?.call.reject(end.guilty.error, 'rolled-back');
-        break;
+    const hogging = performance.now() - this.#turnedAt >= seat.limits.slice;
+    if (hogging || this.#peek() !== undefined) this.#runAfterTheLoopTurned();
+    else this.#rest();
+    if (end.kind === 'done') {
+      seat.stats.batchSize.record(end.ended.length);
+      for (const { call, result } of end.ended) call.settle(result);
+    } else {
+      end.guilty?.call.reject(end.guilty.error, 'rolled-back');
     }
   }
 

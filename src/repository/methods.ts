@@ -16,6 +16,11 @@ export interface Method {
    * transaction of its own. Set by whoever ran it.
    */
   waits: boolean;
+  /**
+   * How many statements a synchronous write was seen to run: `one` needs no savepoint inside a batch, because SQLite undoes
+   * a failed statement itself. One that ran a second, or failed after its first, is `several` from then on. Set by the batch.
+   */
+  statements: 'unknown' | 'one' | 'several';
   /** The handler on one connection. */
   readonly on: (connection: Connection) => Handler;
 }
@@ -48,6 +53,7 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
       // A table's own methods are synchronous underneath, in either kind of repository.
       mode: repository.kind === 'async' && Object.hasOwn(side.own, method) ? 'async' : 'sync',
       waits: false,
+      statements: 'unknown',
       on: on(method, access),
     });
   };

@@ -73,7 +73,7 @@ export class PerContext implements Strategy {
     const deadline = deadlineOf(context, this.#timeout);
     return this.#lend(label, context, deadline, (reader) =>
       method.mode === 'async'
-        ? runAsyncRead(reader, method, args, deadline, this.#running)
+        ? runAsyncRead(reader, method, args, { context, deadline, running: this.#running })
         : retryBusy(label, deadline, () => reader.read(method, args)),
     );
   }

@@ -36,7 +36,7 @@ export class Shared implements Strategy {
     const deadline = deadlineOf(context, this.#timeout);
     if (method.mode === 'async') {
       return writer.hold(method.label, context, (connection) =>
-        runAsyncRead(connection, method, args, deadline, writer.running),
+        runAsyncRead(connection, method, args, { context, deadline, running: writer.running }),
       );
     }
     if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
