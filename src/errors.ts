@@ -19,18 +19,31 @@ export class SluiceError extends Error {
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
-    this.name = new.target.name;
+    this.name = nameOf(code);
   }
 }
 
+/** `SLUICE_QUEUE_FULL` is a `QueueFullError`: from the code and not from the class, which a bundler may rename. */
+function nameOf(code: string): string {
+  const words = code === 'ABORT_ERR' ? ['ABORT'] : code.split('_').slice(1);
+  return `${words.map((word) => word.charAt(0) + word.slice(1).toLowerCase()).join('')}Error`;
+}
+
 /**
- * Writes on an error what became of the write that it ended. A handler's own exception stays what it is and gets a property
- * that is not enumerable; one that cannot be written on is left alone.
+ * Writes on an error what became of the write that it ended, unless it says so already. A handler's own exception stays
+ * what it is and gets a property that is not enumerable; one that cannot be written on is left alone. Never throws.
  */
 export function markOutcome(error: unknown, outcome: Outcome): void {
-  if (error instanceof SluiceError) error.outcome ??= outcome;
-  else if (error instanceof Error && Object.isExtensible(error)) {
-    Object.defineProperty(error, 'outcome', { value: outcome, configurable: true, writable: true });
+  try {
+    if (!(error instanceof Error) || (error as { outcome?: unknown }).outcome !== undefined) return;
+    Reflect.defineProperty(error, 'outcome', {
+      value: outcome,
+      configurable: true,
+      writable: true,
+      enumerable: error instanceof SluiceError,
+    });
+  } catch {
+    // A proxy or a getter that throws: the error is the caller's, and so is what it does not want to hear.
   }
 }
 

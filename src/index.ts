@@ -35,6 +35,7 @@ export {
   type Handlers,
   type Key,
   type NewRow,
+  type NoHandlers,
   type Page,
   type PageOptions,
   type Patch,

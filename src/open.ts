@@ -5,7 +5,8 @@ import { decide, type Decision, type JournalPlan, journalPlan } from './connecti
 import { type Facts, hasWalResetBug, lookUpPath, type PathFacts } from './connection/facts.ts';
 import { type Database } from './database.ts';
 import { MigrationError, OptionError, StorageError } from './errors.ts';
-import { enterFile, leaveFile, openCount, type OpenFile } from './lanes/open-files.ts';
+import { enterFile, leaveFile, openCount, type OpenFile, writerCount } from './lanes/open-files.ts';
+import { retryBusy } from './lanes/retry.ts';
 import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
 import { type OpenOptions, readOptions, type Settings } from './options.ts';
@@ -42,7 +43,7 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   const migrations = settings.migrations === undefined ? [] : readMigrations(settings.migrations);
   // Decided once on what is expected, so that a strategy that cannot be safe is refused before a file exists.
   const sqliteVersion = linkedSqliteVersion();
-  const plan = openCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, settings.readonly);
+  const plan = writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, settings.readonly);
   decide(gather(settings, path, { sqliteVersion, journalMode: expectedJournal(path, plan) }));
 
   const connector = new Connector({
@@ -53,23 +54,26 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),
   });
   const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
-  const opened = onlyReads ? connector.reader() : connector.writer(plan);
+  // SQLite waits itself while WAL is being obtained, but not for every lock that may be in the way.
+  const opened = await retryBusy(`open ${path.file}`, performance.now() + settings.timeout, () =>
+    onlyReads ? connector.reader() : connector.writer(plan),
+  );
   const { connection } = opened;
   let file: OpenFile | undefined;
   try {
     // Looked up again: by now the file exists, and has an identity.
     const decision = decide(gather(settings, lookUpPath(settings.file), opened));
-    file = enterFile(isTransient(path) ? undefined : decision.facts.realPath);
+    file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, onlyReads ? 'read' : 'write');
     const strategy = onlyReads
       ? startReading(settings, connector, connection, decision, migrations)
       : await start(settings, connector, connection, decision, file, migrations);
     const entered = file;
     return new SluiceDatabase<G>(strategy, decision, () => {
-      leaveFile(entered);
+      leaveFile(entered, onlyReads ? 'read' : 'write');
     });
   } catch (error) {
     connection.close();
-    if (file !== undefined) leaveFile(file);
+    if (file !== undefined) leaveFile(file, onlyReads ? 'read' : 'write');
     throw error;
   }
 }

@@ -26,6 +26,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly decision: Decision;
   readonly #strategy: Strategy;
   readonly #leave: () => void;
+  readonly #abandoned: string[] = [];
+  readonly #drains: NodeJS.Timeout[] = [];
   #closing: Promise<CloseReport> | undefined;
 
   /** @param leave takes the file out of the registry of open files */
@@ -46,9 +48,9 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   async transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T> {
     const context = currentContext();
-    const inside = async (scope: Scope): Promise<T> => runInScope(this, scope, () => run(this.#within(scope)));
+    const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
     const outer = scopeOf(context, this);
-    if (outer !== undefined) return outer.transaction(inside);
+    if (outer !== undefined) return outer.transaction(inside, context);
     if (this.#closing !== undefined) throw this.#closed('transaction');
     return this.#strategy.transaction(inside, context);
   }
@@ -56,9 +58,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   async snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T> {
     const context = currentContext();
     const outer = scopeOf(context, this);
-    if (outer !== undefined) return run(this.#within(outer));
+    const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
+    if (outer !== undefined) return outer.snapshot(inside, context);
     if (this.#closing !== undefined) throw this.#closed('snapshot');
-    return this.#strategy.snapshot(async (scope) => runInScope(this, scope, () => run(this.#within(scope))), context);
+    return this.#strategy.snapshot(inside, context);
   }
 
   context<T>(options: ContextOptions, run: () => T): T {
@@ -80,37 +83,43 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
       const message = `close: called inside a ${scope.label} of the same database, for which it would wait; close it afterwards`;
       return Promise.reject(new ContextError(message));
     }
-    return (this.#closing ??= this.#close(drain));
+    this.#closing ??= this.#close();
+    // A later call may bring the deadline that the first one left out, as a signal handler would.
+    if (drain !== undefined) this.#giveUpAfter(drain);
+    return this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  async #close(drain: number | undefined): Promise<CloseReport> {
-    const strategy = this.#strategy;
-    const idle = strategy.idle();
-    let abandoned: string[] = [];
-    if (drain !== undefined) {
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<'late'>((resolve) => {
-        timer = setTimeout(resolve, timerDelay(drain), 'late');
-      });
-      if ((await Promise.race([idle, late])) === 'late') {
-        abandoned = strategy.abandon(
-          (label) =>
-            new ClosedError(`${label}: the database was closed and did not wait longer than ${drain} ms for it`),
-        );
-      }
-      clearTimeout(timer);
-    }
+  async #close(): Promise<CloseReport> {
     try {
-      await idle;
-      strategy.close();
+      await this.#strategy.idle();
+      this.#strategy.close();
     } finally {
+      for (const timer of this.#drains) clearTimeout(timer);
       this.#leave();
     }
-    return { abandoned };
+    return { abandoned: this.#abandoned };
+  }
+
+  #giveUpAfter(drain: number): void {
+    const giveUp = (): void => {
+      const labels = this.#strategy.abandon(
+        (label) => new ClosedError(`${label}: the database was closed and did not wait longer than ${drain} ms for it`),
+      );
+      this.#abandoned.push(...labels);
+    };
+    this.#drains.push(setTimeout(giveUp, timerDelay(drain)));
+  }
+
+  async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {
+    try {
+      return await runInScope(this, scope, () => run(this.#within(scope)));
+    } finally {
+      scope.leave();
+    }
   }
 
   #within(scope: Scope): Api<G> & ReadApi<G> {
@@ -123,6 +132,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   #joined(scope: Scope, method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
+    if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
     if (!callChannel.hasSubscribers) return scope.call(method, args);
     return this.#traced(method, context, () => scope.call(method, args));
   }
@@ -147,7 +157,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 /** The open transaction or snapshot of this database that the caller is in; one that has ended does not count. */
 function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
   const scope = context?.scopes.get(owner);
-  return scope instanceof Scope && scope.open ? scope : undefined;
+  return scope instanceof Scope && scope.entered ? scope : undefined;
 }
 
 function aborted(label: string, signal: AbortSignal): Error {

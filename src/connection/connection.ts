@@ -19,7 +19,7 @@ import { type Handle, type NativeStatement } from './handle.ts';
 import { translateError } from './sqlite-errors.ts';
 
 /** A function to run after the commit of the call that asked for it. */
-export type Effect = () => void;
+export type Effect = () => unknown;
 
 interface Made {
   reads: HandlerSide | undefined;
@@ -67,7 +67,15 @@ export class Connection {
     this.handle = handle;
     this.role = role;
     this.#gate = new Gate(place);
-    this.#client = new GuardedClient(handle, this.#gate);
+    const pending = (): Effect[] => this.#effects;
+    this.#client = new GuardedClient(handle, this.#gate, {
+      get length() {
+        return pending().length;
+      },
+      truncate: (length) => {
+        if (length < pending().length) pending().length = length;
+      },
+    });
     this.#names = new Map(Object.entries(repositories).map(([name, repository]) => [repository, name]));
     // Drizzle's driver uses no more of a handle than prepare and transaction, which the client has.
     const db = drizzle(this.#client as object as Handle);

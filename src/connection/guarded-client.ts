@@ -13,15 +13,25 @@ import { explainForeignKey, type ForeignKey } from './foreign-keys.ts';
 import { translateError } from './sqlite-errors.ts';
 import { refuseControl } from './statement-rules.ts';
 
+/** The effects that the running call has asked for. */
+export interface EffectList {
+  readonly length: number;
+  /** Forgets those that were asked for by work that was undone. */
+  truncate(length: number): void;
+}
+
 /** The client of one connection. */
 export class GuardedClient {
   readonly #handle: Handle;
   readonly #gate: Gate;
   #savepoints = 0;
 
-  constructor(handle: Handle, gate: Gate) {
+  readonly #effects: EffectList;
+
+  constructor(handle: Handle, gate: Gate, effects: EffectList) {
     this.#handle = handle;
     this.#gate = gate;
+    this.#effects = effects;
   }
 
   /** Compiles a statement. Allowed while a factory or a handler runs. */
@@ -40,6 +50,7 @@ export class GuardedClient {
     const nested = (tx: unknown): unknown => {
       this.#gate.enter(false, 'db.transaction');
       const name = `sluice_nested_${this.#savepoints++}`;
+      const effects = this.#effects.length;
       this.#handle.exec(`SAVEPOINT ${name}`);
       try {
         const result = run(tx);
@@ -47,6 +58,7 @@ export class GuardedClient {
         this.#handle.exec(`RELEASE ${name}`);
         return result;
       } catch (error) {
+        this.#effects.truncate(effects);
         if (this.#handle.inTransaction) this.#handle.exec(`ROLLBACK TO ${name}; RELEASE ${name}`);
         throw error;
       }
@@ -133,16 +145,18 @@ export class GuardedStatement {
  */
 export function refuseUnfinished(result: unknown, what: string): void {
   if (typeof result !== 'object' || result === null) return;
+  // A list of queries or promises is as unfinished as one; of a list of rows the first is enough to tell.
+  if (Array.isArray(result)) {
+    if (result.length > 0 && !Array.isArray(result[0])) refuseUnfinished(result[0], what);
+    return;
+  }
   const prototype: unknown = Object.getPrototypeOf(result);
-  if (prototype === Object.prototype || prototype === Array.prototype || prototype === null) return;
-  const entityKind = Symbol.for('drizzle:entityKind');
-  const unrun = entityKind in (result as { constructor: object }).constructor;
-  if (unrun) {
+  if (prototype !== Object.prototype && prototype !== null && Symbol.for('drizzle:entityKind') in result.constructor) {
     throw new HandlerError(`${what} returned a query that was not run; end it with .all(), .get() or .run()`);
   }
   if ('then' in result && typeof result.then === 'function') {
     // What the abandoned promise still tries on this connection finds the gate closed; that is its own affair.
-    (result as PromiseLike<unknown>).then(undefined, () => undefined);
+    Promise.resolve(result).catch(() => undefined);
     throw new HandlerError(
       `${what} returned a promise; a handler is synchronous: await before or after the api call, or use defineAsyncRepository`,
     );

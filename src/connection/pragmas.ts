@@ -102,16 +102,22 @@ function set(handle: Handle, name: string, value: string | number | boolean): vo
   const wanted = typeof value === 'boolean' ? Number(value) : value;
   handle.pragma(`${name} = ${String(wanted)}`);
   const actual = firstValue(handle.pragma(name));
-  // A pragma that answers nothing has nothing to read back; one that takes words may answer with its number.
-  if (actual === undefined || typeof wanted === 'string') return;
-  if (Number(actual) !== wanted) {
-    throw new StorageError(
-      `open: pragma ${name} was set to ${String(wanted)} but reads back ${JSON.stringify(actual)}; this SQLite or file system does not support it`,
+  if (actual === undefined) {
+    throw new OptionError(
+      `open: there is no pragma "${name}" that can be read back; see https://www.sqlite.org/pragma.html`,
     );
   }
+  // SQLite compares words without case, and answers some of them with a number.
+  if (String(actual).toLowerCase() === String(wanted).toLowerCase()) return;
+  throw new StorageError(
+    `open: pragma ${name} was set to ${String(wanted)} but reads back ${JSON.stringify(actual)}; ` +
+      'give a value as SQLite answers it, and one that this file system supports',
+  );
 }
 
-function firstValue(rows: unknown): unknown {
+function firstValue(rows: unknown): string | number | bigint | undefined {
   const row: unknown = Array.isArray(rows) ? rows[0] : undefined;
-  return typeof row === 'object' && row !== null ? Object.values(row)[0] : undefined;
+  if (typeof row !== 'object' || row === null) return undefined;
+  const value: unknown = Object.values(row)[0];
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint' ? value : undefined;
 }

@@ -1,8 +1,5 @@
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-/** Sluice's own folder: frames inside it say nothing to a user. */
-const OWN_FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
+/** Sluice's own folder, as frames name it: these frames say nothing to a user. */
+const OWN_FOLDER = new URL('../', import.meta.url).href;
 
 /** Where something was called from. Capturing is cheap; the text is made only when an error needs it. */
 export class CallSite {

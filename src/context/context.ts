@@ -82,36 +82,57 @@ export function abortError(label: string, signal: AbortSignal): AbortError {
   return new AbortError(`${label}: aborted`, { cause: signal.reason });
 }
 
+/** What a signal or a deadline can end under its callback. */
+interface Abandonable {
+  readonly label: string;
+  abandon(error: Error): void;
+}
+
+/** Gives up on something when its context's signal aborts. The returned function stops watching. */
+export function abandonOnAbort(running: Abandonable, context: Ambient | undefined): () => void {
+  const signal = context?.signal;
+  if (signal === undefined) return () => undefined;
+  const abort = (): void => {
+    running.abandon(abortError(running.label, signal));
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  return () => {
+    signal.removeEventListener('abort', abort);
+  };
+}
+
 /**
- * Gives up on a transaction or snapshot when its context's signal aborts or its deadline passes, also while its callback
+ * Gives up on a transaction or snapshot that has begun when the deadline of its context passes, also while its callback
  * waits for something that never comes. The returned function stops watching.
  */
-export function abandonWithContext(
-  scope: { readonly label: string; abandon(error: Error): void },
-  context: Ambient | undefined,
-): () => void {
-  if (context === undefined) return () => undefined;
-  const { signal, deadline } = context;
-  const abort = (): void => {
-    if (signal !== undefined) scope.abandon(abortError(scope.label, signal));
-  };
-  if (signal?.aborted === true) abort();
-  signal?.addEventListener('abort', abort, { once: true });
+export function abandonAtDeadline(running: Abandonable, context: Ambient | undefined): () => void {
+  const deadline = context?.deadline;
+  if (deadline === undefined) return () => undefined;
   const since = performance.now();
-  const expire = (): void => {
-    const heldFor = performance.now() - since;
-    scope.abandon(
-      new TimeoutError(
-        `${scope.label}: had not ended at the deadline of its context, after ${Math.round(heldFor)} ms, and was undone; ` +
-          'await less inside it, or give the context more time',
-        { wait: 'callback', holder: { label: scope.label, heldFor } },
-      ),
-    );
-  };
-  const timer = deadline === undefined ? undefined : setTimeout(expire, timerDelay(deadline - since));
+  const timer = setTimeout(
+    () => {
+      const heldFor = performance.now() - since;
+      running.abandon(
+        new TimeoutError(
+          `${running.label}: had not ended at the deadline of its context, after ${Math.round(heldFor)} ms, and was undone; ` +
+            'await less inside it, or give the context more time',
+          { wait: 'callback', holder: { label: running.label, heldFor } },
+        ),
+      );
+    },
+    timerDelay(deadline - since),
+  );
   return () => {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
+  };
+}
+
+/** Both of these, for what begins at once. */
+export function abandonWithContext(running: Abandonable, context: Ambient | undefined): () => void {
+  const stops = [abandonOnAbort(running, context), abandonAtDeadline(running, context)];
+  return () => {
+    for (const stop of stops) stop();
   };
 }
 

@@ -1,6 +1,6 @@
 import { type StartedRun } from '../connection/async-bench.ts';
 import { type Connection } from '../connection/connection.ts';
-import { abandonWithContext, labelOf, timerDelay } from '../context/context.ts';
+import { abandonOnAbort, labelOf, timerDelay } from '../context/context.ts';
 import { TimeoutError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Running } from './running.ts';
@@ -73,7 +73,7 @@ async function withDeadline(
     entry = { label, abandon: reject };
     running.add(entry);
     // Its deadline is the one below, with or without a context.
-    stopListening = abandonWithContext(entry, context && { ...context, deadline: undefined });
+    stopListening = abandonOnAbort(entry, context);
     timer = setTimeout(() => {
       reject(
         new TimeoutError(

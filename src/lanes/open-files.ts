@@ -8,6 +8,8 @@ export interface OpenFile {
   readonly lane: WriteLane;
   /** How many `Database`s hold it. */
   users: number;
+  /** How many of them may write. */
+  writers: number;
 }
 
 /** The registry of open files, one for each thread: the only mutable state of the module. */
@@ -18,23 +20,31 @@ export function openCount(realPath: string): number {
   return openFiles.get(keyOf(realPath))?.users ?? 0;
 }
 
+/** How many `Database`s that may write have this file open here. */
+export function writerCount(realPath: string): number {
+  return openFiles.get(keyOf(realPath))?.writers ?? 0;
+}
+
 /** Enters the file (which exists by now), or a private entry for a database without one. */
-export function enterFile(realPath: string | undefined): OpenFile {
-  if (realPath === undefined) return { key: '', lane: new WriteLane(), users: 1 };
+export function enterFile(realPath: string | undefined, access: 'read' | 'write'): OpenFile {
+  const writers = access === 'write' ? 1 : 0;
+  if (realPath === undefined) return { key: '', lane: new WriteLane(), users: 1, writers };
   const key = keyOf(realPath);
   const known = openFiles.get(key);
   if (known !== undefined) {
     known.users += 1;
+    known.writers += writers;
     return known;
   }
-  const entry: OpenFile = { key, lane: new WriteLane(), users: 1 };
+  const entry: OpenFile = { key, lane: new WriteLane(), users: 1, writers };
   openFiles.set(key, entry);
   return entry;
 }
 
 /** Leaves the file; the last one out removes it. */
-export function leaveFile(file: OpenFile): void {
+export function leaveFile(file: OpenFile, access: 'read' | 'write'): void {
   file.users -= 1;
+  if (access === 'write') file.writers -= 1;
   if (file.users === 0 && openFiles.get(file.key) === file) openFiles.delete(file.key);
 }
 

@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import { abandonWithContext, type Ambient } from '../context/context.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
 import { markOutcome, ReadOnlyError, TransactionEndedError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
@@ -25,6 +26,7 @@ export class Scope {
   /** The nested transaction that is running. */
   #inner: Scope | undefined;
   #open = true;
+  #left = false;
   #broken: unknown;
 
   constructor(connection: Connection, access: 'read' | 'write', label: string, parent?: Scope) {
@@ -46,6 +48,16 @@ export class Scope {
   /** Whether calls may still be made in it. */
   get open(): boolean {
     return this.#open;
+  }
+
+  /** Whether calls belong to it: also while its callback goes on although it was given up, so that they are refused. */
+  get entered(): boolean {
+    return this.#open || (this.#abandonedWith !== undefined && !this.#left);
+  }
+
+  /** Its callback has settled. */
+  leave(): void {
+    this.#left = true;
   }
 
   /** What handlers asked for after the commit, in call order. */
@@ -102,13 +114,15 @@ export class Scope {
   }
 
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
-  transaction<T>(run: (scope: Scope) => Promise<T>): Promise<T> {
+  transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     return this.#inTurn(async () => {
       this.#check('transaction', 'write');
       const inner = new Scope(this.#connection, 'write', 'nested transaction', this);
       this.#inner = inner;
       this.#connection.control('savepoint');
+      const stopWatching = abandonWithContext(inner, context);
       try {
+        inner.assertKept();
         const result = await Promise.race([run(inner), inner.abandoned]);
         await inner.end();
         inner.assertWhole();
@@ -118,8 +132,28 @@ export class Scope {
       } catch (error) {
         await inner.end();
         this.#undo(error);
+        markOutcome(error, 'rolled-back');
         throw error;
       } finally {
+        stopWatching();
+        this.#inner = undefined;
+      }
+    });
+  }
+
+  /** Runs a callback that may only read, on what this scope sees. */
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return this.#inTurn(async () => {
+      this.#check('snapshot', 'read');
+      const inner = new Scope(this.#connection, 'read', 'snapshot', this);
+      this.#inner = inner;
+      const stopWatching = abandonWithContext(inner, context);
+      try {
+        inner.assertKept();
+        return await Promise.race([run(inner), inner.abandoned]);
+      } finally {
+        stopWatching();
+        await inner.end();
         this.#inner = undefined;
       }
     });

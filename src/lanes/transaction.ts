@@ -1,5 +1,5 @@
-import { abandonWithContext, deadlineOf, labelOf } from '../context/context.ts';
-import { markOutcome } from '../errors.ts';
+import { abandonAtDeadline, abandonOnAbort, deadlineOf, labelOf } from '../context/context.ts';
+import { BusyError, markOutcome } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
 import { Scope } from './scope.ts';
@@ -28,18 +28,24 @@ export async function runTransaction<T>(
   try {
     const scope = new Scope(connection, 'write', label);
     seat.running.add(scope);
-    const stopWatching = abandonWithContext(scope, context);
+    const stopWatching = [abandonOnAbort(scope, context)];
     let result: T;
     try {
       await started(
         retryBusy(`${label}: BEGIN`, deadline, () => {
           scope.assertKept();
-          connection.control('beginImmediate');
+          try {
+            connection.control('beginImmediate');
+          } catch (error) {
+            if (error instanceof BusyError) seat.stats.busyRetries += 1;
+            throw error;
+          }
         }),
       );
+      stopWatching.push(abandonAtDeadline(scope, context));
       result = await Promise.race([run(scope), scope.abandoned]);
     } finally {
-      stopWatching();
+      for (const stop of stopWatching) stop();
       await scope.end();
       seat.running.delete(scope);
     }

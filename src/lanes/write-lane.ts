@@ -14,7 +14,7 @@
  */
 import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
-import { timerDelay } from '../context/context.ts';
+import { abortError, timerDelay } from '../context/context.ts';
 import {
   BusyError,
   describeHolder,
@@ -63,12 +63,14 @@ export class WriteLane {
   #turnedAt = 0;
   /** How often in a row another process was found holding the lock. */
   #refusals = 0;
+  /** Entries in the queue that have left before their turn. */
+  #gone = 0;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
   /** Entries that wait. */
   get length(): number {
-    return this.#queue.length;
+    return this.#queue.length - this.#gone;
   }
 
   /** Who holds the lane across ticks, if anybody does. */
@@ -102,15 +104,22 @@ export class WriteLane {
   /** Takes one entry out, wherever it stands; whether it was still waiting. */
   drop(entry: LaneEntry): boolean {
     if (entry.gone) return false;
-    // Left where it is and skipped when it is reached: a signal may abort thousands at once.
-    entry.gone = true;
-    entry.seat.queued -= 1;
+    // Left where it is and skipped when it is reached, for a signal may abort thousands at once; but the dead never outnumber
+    // the living, and what was aborted is not kept in memory for as long as the lane is held.
+    this.#leave(entry);
+    this.#gone += 1;
+    if (this.#gone > 100 && this.#gone * 2 > this.#queue.length) {
+      this.#queue.extract(({ gone }) => gone);
+      this.#gone = 0;
+    }
     return true;
   }
 
   /** Takes out every entry that matches; they are the caller's to reject. */
   extract(matches: (entry: LaneEntry) => boolean): LaneEntry[] {
-    return this.#queue.extract((entry) => !entry.gone && matches(entry)).filter((entry) => this.drop(entry));
+    const entries = this.#queue.extract((entry) => !entry.gone && matches(entry));
+    for (const entry of entries) this.#leave(entry);
+    return entries;
   }
 
   /** Gives a turn back. */
@@ -131,8 +140,7 @@ export class WriteLane {
   #runAfterTheLoopTurned(): void {
     this.#scheduled = true;
     setImmediate(this.#turned);
-    const next = this.#peek();
-    if (next !== undefined) this.#watch(next.deadline);
+    if (this.length > 0) this.#watchAll();
   }
 
   #runWhenTheLockMayBeFree(): void {
@@ -174,6 +182,7 @@ export class WriteLane {
     let entry = this.#queue.peek();
     while (entry?.gone === true) {
       this.#queue.shift();
+      this.#gone -= 1;
       entry = this.#queue.peek();
     }
     return entry;
@@ -183,8 +192,13 @@ export class WriteLane {
     const entry = this.#peek();
     if (entry === undefined) return undefined;
     this.#queue.shift();
-    this.drop(entry);
+    this.#leave(entry);
     return entry;
+  }
+
+  #leave(entry: LaneEntry): void {
+    entry.gone = true;
+    entry.seat.queued -= 1;
   }
 
   #runBatch(seat: Seat): void {
@@ -266,21 +280,27 @@ export class WriteLane {
     const since = this.#holder?.since ?? performance.now();
     return {
       outcome: end.kind,
-      calls: end.kind === 'done' ? end.ended.length : end.again.length + 1,
+      calls: end.kind === 'done' ? end.ended.length : end.again.length + (end.guilty === undefined ? 0 : 1),
       duration: performance.now() - since,
     };
   }
 
   #putBack(seat: Seat, calls: readonly WriteCall[]): void {
-    if (calls.length === 0) return;
-    for (const call of calls) call.gone = false;
-    this.#queue.unshift(calls);
-    seat.queued += calls.length;
+    const wanted = calls.filter((call) => {
+      const signal = call.context?.signal;
+      if (signal?.aborted !== true) return true;
+      call.reject(abortError(call.label, signal), 'rolled-back');
+      return false;
+    });
+    if (wanted.length === 0) return;
+    for (const call of wanted) call.gone = false;
+    this.#queue.unshift(wanted);
+    seat.queued += wanted.length;
   }
 
   /** Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held. */
   #commitLater(seat: Seat, end: Extract<BatchEnd, { kind: 'commit-busy' }>): void {
-    const deadline = Math.max(...end.ended.map(({ call }) => call.deadline));
+    const deadline = end.ended.reduce((latest, { call }) => Math.max(latest, call.deadline), 0);
     const since = this.#holder?.since ?? performance.now();
     this.#holder = { seat, label: 'commit, waiting for a reader of another process', since };
     this.#watchAll();
