@@ -48,6 +48,7 @@ export class AsyncBench {
         return Promise.reject(error);
       }
     });
+    throwBare(db);
     this.bench = {
       prepare: (source) => lender.client.prepare(source),
       forReads: [db, { use: (repository: AnyRepository) => this.#use(repository, 'read') }],
@@ -115,6 +116,22 @@ export class AsyncBench {
     }
     return used;
   }
+}
+
+/**
+ * Drizzle's asynchronous sessions put every error into one whose message shows the bound parameters. Inside a handler the
+ * bare one is wanted, as in a synchronous one, so that it can be told by its class.
+ */
+function throwBare(db: object): void {
+  const session: unknown = Reflect.get(db, 'session');
+  if (typeof session !== 'object' || session === null) return;
+  const prepareQuery: unknown = Reflect.get(session, 'prepareQuery');
+  if (typeof prepareQuery !== 'function') return;
+  const prepare = (...args: unknown[]): object =>
+    Object.assign(Reflect.apply(prepareQuery, session, args) as object, {
+      queryWithCache: (_source: string, _params: unknown[], run: () => unknown) => run(),
+    });
+  Reflect.set(session, 'prepareQuery', prepare);
 }
 
 function settle(step: () => unknown): Promise<unknown> {

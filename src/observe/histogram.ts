@@ -12,7 +12,7 @@ export interface Distribution {
 const STEPS = 16;
 
 /**
- * A histogram in the manner of HdrHistogram: buckets grow with the value, so that any range fits in a fixed 2 KB with a
+ * A histogram in the manner of HdrHistogram: buckets grow with the value, so that any range fits in a fixed 4 KB with a
  * bounded relative error. Node's own records through a native call that costs as much as a point read's bookkeeping; this
  * one is two shifts and an addition.
  *
@@ -26,10 +26,11 @@ export class Histogram {
 
   /** @param value a whole number from 0 to 2^31 - 1; others are rounded and clamped */
   record(value: number): void {
-    const whole = value > 0x7fffffff ? 0x7fffffff : value < 0 ? 0 : value | 0;
+    // Written so that what is not a number counts as 0.
+    const whole = value > 0 ? Math.min(Math.round(value), 0x7fffffff) : 0;
     this.#count += 1;
-    this.#sum += value;
-    if (value > this.#max) this.#max = value;
+    this.#sum += whole;
+    if (whole > this.#max) this.#max = whole;
     const at = bucketOf(whole);
     this.#buckets[at] = (this.#buckets[at] ?? 0) + 1;
   }

@@ -2,9 +2,11 @@
 import { describe } from 'vitest';
 import { STRATEGIES } from '../support/strategies.ts';
 import { acknowledgedMeansCommitted } from './acknowledged.ts';
+import { asyncHandlers } from './async-handlers.ts';
 import { atomicCalls } from './atomic-calls.ts';
 import { closing } from './closing.ts';
 import { isolatedFailures } from './isolated-failures.ts';
+import { joinedContexts } from './joined-contexts.ts';
 import { misuse } from './misuse.ts';
 import { writesNeverHide } from './no-hidden-writes.ts';
 import { noZombies } from './no-zombies.ts';
@@ -21,10 +23,12 @@ for (const strategy of STRATEGIES) {
     isolatedFailures(strategy);
     stableReads(strategy);
     readYourWrites(strategy);
+    joinedContexts(strategy);
     writesNeverHide(strategy);
     waitingCalls(strategy);
     noZombies(strategy);
     misuse(strategy);
     closing(strategy);
+    asyncHandlers(strategy);
   });
 }
