@@ -2,10 +2,11 @@
  * The process whose power is cut. It opens the database, lets many callers write at once, closes it, opens it again, writes
  * on and is killed without closing. It says `ack ID` when, and only when, the promise of a call has resolved.
  */
-import { writeSync } from 'node:fs';
+import { realpathSync, writeSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
 import { type Database, open } from '../../../src/index.ts';
+import { enterFile } from '../../../src/lanes/open-files.ts';
 import { Chance } from './chance.ts';
 import { migrations, pairs, Refusal } from './pairs.ts';
 import { type Scenario } from './record.ts';
@@ -25,13 +26,16 @@ await first.close();
 await work(await openPairs(), 'b');
 process.kill(process.pid, 'SIGKILL');
 
-/** A file that another `Database` has open keeps its journal mode: the way to a rollback journal on a local disk. */
+/**
+ * A file that another writer of this process has open keeps its journal mode: the way to a rollback journal on a local disk,
+ * where WAL is never refused. The other writer is only entered in the registry of open files.
+ */
 async function keepRollbackJournal(): Promise<void> {
   await (await open({ file, repositories: pairs, migrations })).close();
   const handle = new Sqlite(file);
   handle.pragma('journal_mode = DELETE');
   handle.close();
-  await open({ file, repositories: pairs, readonly: true });
+  enterFile(realpathSync(file), 'write');
 }
 
 async function openPairs(): Promise<Database<typeof pairs>> {
