@@ -16,11 +16,10 @@
  * @see https://www.sqlite.org/pragma.html
  */
 import { OptionError, StorageError } from '../errors.ts';
+import { type JournalPlan } from './decide.ts';
 import { type Durability, type PragmaOptions } from './durability.ts';
 import { type Handle } from './handle.ts';
 
-/** Which journal to ask for: `keep` leaves the file as it is. */
-export type JournalRequest = 'wal' | 'delete' | 'keep';
 /** What a connection's pragmas are derived from. */
 export interface PragmaProfile {
   readonly durability: Durability;
@@ -72,7 +71,7 @@ export function validatePragmas(pragmas: PragmaOptions): PragmaOptions {
  * Asks for a journal mode and returns the one that was really obtained; SQLite answers with the old mode instead of
  * failing where it cannot change it.
  */
-export function obtainJournalMode(handle: Handle, request: JournalRequest): string {
+export function obtainJournalMode(handle: Handle, request: JournalPlan): string {
   const answer = request === 'keep' ? handle.pragma('journal_mode') : handle.pragma(`journal_mode = ${request}`);
   return String(firstValue(answer)).toLowerCase();
 }

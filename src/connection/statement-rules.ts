@@ -20,7 +20,10 @@ const REFUSED = new Map([
   ['VACUUM', 'it cannot run inside a transaction'],
 ]);
 
-/** Pragmas that take an argument and only answer. Any pragma without an argument only answers, too. */
+/**
+ * Pragmas that take an argument and only answer. One without an argument answers, or works on the file as a whole
+ * (`optimize`, `wal_checkpoint`), and leaves the connection as it is.
+ */
 const ANSWERING = new Set([
   'table_info',
   'table_xinfo',

@@ -277,7 +277,7 @@ export function misuse(strategy: StrategyUnderTest): void {
     describe('at a call', () => {
       test('an unknown method or repository says what there is', async () => {
         const db = await openLedger(dir, strategy);
-        const api = db.api as unknown as Record<string, Record<string, () => Promise<unknown>>>;
+        const api = db.api as object as Record<string, Record<string, () => Promise<unknown>>>;
         const method = await rejection(api.entries?.cuont?.() ?? Promise.resolve(), UnknownMethodError);
         expect(method.message).toMatch(/did you mean "count"/);
         const repository = await rejection(api.account?.get?.() ?? Promise.resolve(), UnknownMethodError);
