@@ -10,7 +10,7 @@ import { retryBusy } from './lanes/retry.ts';
 import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
 import { type OpenOptions, readOptions, type Settings } from './options.ts';
-import { describe } from './repository/table-shape.ts';
+import { describe } from './plain.ts';
 import { type Registry } from './repository/types.ts';
 import { SluiceDatabase } from './sluice-database.ts';
 import { PerContext } from './strategies/per-context.ts';

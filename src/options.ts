@@ -4,7 +4,7 @@ import { validatePragmas } from './connection/pragmas.ts';
 import { OptionError } from './errors.ts';
 import { type BatchLimits } from './lanes/limits.ts';
 import { nearMiss } from './near-miss.ts';
-import { describe, isPlain } from './repository/table-shape.ts';
+import { describe, isPlain } from './plain.ts';
 import { type Registry, type Repositories } from './repository/types.ts';
 
 /** Options of `open`. */

@@ -7,13 +7,13 @@ import {
   runInScope,
   timerDelay,
 } from './context/context.ts';
+import { type Scope } from './context/scope.ts';
 import { type Decision } from './connection/decide.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
 import { adviceOn } from './observe/advice.ts';
 import { callChannel } from './observe/trace.ts';
-import { Scope } from './lanes/scope.ts';
 import { nearMiss } from './near-miss.ts';
-import { describe } from './repository/table-shape.ts';
+import { describe } from './plain.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
 import { type Api, type ReadApi, type Registry } from './repository/types.ts';
@@ -133,8 +133,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   #joined(scope: Scope, method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
-    if (!callChannel.hasSubscribers) return scope.call(method, args);
-    return this.#traced(method, context, () => scope.call(method, args));
+    if (!callChannel.hasSubscribers) return scope.call(method, args, context);
+    return this.#traced(method, context, () => scope.call(method, args, context));
   }
 
   #traced(method: Method, context: Ambient | undefined, run: () => Promise<unknown>): Promise<unknown> {
@@ -157,7 +157,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 /** The open transaction or snapshot of this database that the caller is in; one that has ended does not count. */
 function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
   const scope = context?.scopes.get(owner);
-  return scope instanceof Scope && scope.entered ? scope : undefined;
+  return scope?.entered === true ? scope : undefined;
 }
 
 function aborted(label: string, signal: AbortSignal): Error {

@@ -1,7 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { AbortError, OptionError, TimeoutError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
-import { describe, isPlain } from '../repository/table-shape.ts';
+import { describe, isPlain } from '../plain.ts';
+import { type Scope } from './scope.ts';
 
 /** What `db.context` puts around the calls inside it. */
 export interface ContextOptions {
@@ -23,10 +24,10 @@ export interface Ambient {
   readonly signal: AbortSignal | undefined;
   readonly label: string | undefined;
   /** The transaction or snapshot that the caller is in, for each database by its token. */
-  readonly scopes: ReadonlyMap<object, unknown>;
+  readonly scopes: ReadonlyMap<object, Scope | undefined>;
 }
 
-const NO_SCOPES: ReadonlyMap<object, unknown> = new Map();
+const NO_SCOPES: ReadonlyMap<object, Scope | undefined> = new Map();
 
 const ambient = new AsyncLocalStorage<Ambient>();
 
@@ -55,7 +56,7 @@ export function runInContext<T>(options: ContextOptions, run: () => T): T {
  * Runs a function inside a transaction or snapshot of the database that `owner` stands for. What it holds is whether the
  * scope is open, not that it once was: whoever looks has to ask the scope.
  */
-export function runInScope<T>(owner: object, scope: object | undefined, run: () => T): T {
+export function runInScope<T>(owner: object, scope: Scope | undefined, run: () => T): T {
   const outer = ambient.getStore();
   const scopes = new Map(outer?.scopes);
   scopes.set(owner, scope);

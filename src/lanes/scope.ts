@@ -1,21 +1,22 @@
 import { AsyncResource } from 'node:async_hooks';
 import { abandonWithContext, type Ambient } from '../context/context.ts';
+import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
 import { markOutcome, ReadOnlyError, TransactionEndedError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 
 /**
- * A transaction or snapshot while its callback runs: its calls, on the one connection that it holds.
+ * A transaction or snapshot of this thread while its callback runs: its calls, on the one connection that it holds.
  *
  * Siblings in `Promise.all` take turns: a synchronous handler is over before the next call begins, and an asynchronous one,
  * or a nested transaction, is waited for. Each write is inside a savepoint: one that fails and is caught undoes itself
  * alone. A nested transaction is a scope inside a savepoint of its own.
  */
-export class Scope {
+export class OpenScope implements Scope {
   readonly #connection: Connection;
   readonly #access: 'read' | 'write';
   readonly #label: string;
-  readonly #parent: Scope | undefined;
+  readonly #parent: OpenScope | undefined;
   readonly #effects: Effect[] = [];
   /** Never resolves; rejects when the scope is given up under its callback. */
   readonly abandoned: Promise<never>;
@@ -24,12 +25,12 @@ export class Scope {
   /** The last call that spans ticks, or one that waits for it. */
   #running: Promise<void> | undefined;
   /** The nested transaction that is running. */
-  #inner: Scope | undefined;
+  #inner: OpenScope | undefined;
   #open = true;
   #left = false;
   #broken: unknown;
 
-  constructor(connection: Connection, access: 'read' | 'write', label: string, parent?: Scope) {
+  constructor(connection: Connection, access: 'read' | 'write', label: string, parent?: OpenScope) {
     this.#connection = connection;
     this.#access = access;
     this.#label = label;
@@ -117,7 +118,7 @@ export class Scope {
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     return this.#inTurn(async () => {
       this.#check('transaction', 'write');
-      const inner = new Scope(this.#connection, 'write', 'nested transaction', this);
+      const inner = new OpenScope(this.#connection, 'write', 'nested transaction', this);
       this.#inner = inner;
       this.#connection.control('savepoint');
       const stopWatching = abandonWithContext(inner, context);
@@ -145,7 +146,7 @@ export class Scope {
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     return this.#inTurn(async () => {
       this.#check('snapshot', 'read');
-      const inner = new Scope(this.#connection, 'read', 'snapshot', this);
+      const inner = new OpenScope(this.#connection, 'read', 'snapshot', this);
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
       try {

@@ -2,7 +2,7 @@ import { abandonWithContext, type Ambient, labelOf } from '../context/context.ts
 import { type Connection } from '../connection/connection.ts';
 import { retryBusy } from './retry.ts';
 import { type Running } from './running.ts';
-import { Scope } from './scope.ts';
+import { OpenScope } from './scope.ts';
 
 /** What surrounds a snapshot. */
 export interface SnapshotRequest {
@@ -17,11 +17,11 @@ export interface SnapshotRequest {
 export async function runSnapshot<T>(
   connection: Connection,
   { context, deadline, running }: SnapshotRequest,
-  run: (scope: Scope) => Promise<T>,
+  run: (scope: OpenScope) => Promise<T>,
 ): Promise<T> {
   const label = labelOf(context, 'snapshot');
   connection.control('begin');
-  const scope = new Scope(connection, 'read', label);
+  const scope = new OpenScope(connection, 'read', label);
   running.add(scope);
   const stopWatching = abandonWithContext(scope, context);
   try {

@@ -2,7 +2,7 @@ import { abandonAtDeadline, abandonOnAbort, deadlineOf, labelOf } from '../conte
 import { BusyError, markOutcome } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
-import { Scope } from './scope.ts';
+import { OpenScope } from './scope.ts';
 import { takeTurn, type TurnRequest } from './turn.ts';
 import { type WriteLane } from './write-lane.ts';
 
@@ -18,7 +18,7 @@ import { type WriteLane } from './write-lane.ts';
 export async function runTransaction<T>(
   lane: WriteLane,
   request: TurnRequest,
-  run: (scope: Scope) => Promise<T>,
+  run: (scope: OpenScope) => Promise<T>,
 ): Promise<T> {
   const { seat, context } = request;
   const label = labelOf(context, request.label);
@@ -26,7 +26,7 @@ export async function runTransaction<T>(
   await takeTurn(lane, request);
   const { connection } = seat;
   try {
-    const scope = new Scope(connection, 'write', label);
+    const scope = new OpenScope(connection, 'write', label);
     seat.running.add(scope);
     const stopWatching = [abandonOnAbort(scope, context)];
     let result: T;

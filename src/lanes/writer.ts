@@ -1,11 +1,12 @@
 import { CallSite } from '../context/call-site.ts';
 import { type Ambient } from '../context/context.ts';
+import { type Scope } from '../context/scope.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
 import { LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
 import { abandonAll, type Running } from './running.ts';
-import { type Scope } from './scope.ts';
+
 import { type Seat } from './seat.ts';
 import { runTransaction } from './transaction.ts';
 import { runTask, submit, takeTurn, type TurnRequest } from './turn.ts';

@@ -1,6 +1,7 @@
 import { getTableConfig } from 'drizzle-orm/sqlite-core/utils';
 import { type SQLiteTable } from 'drizzle-orm/sqlite-core/table';
 import { OptionError } from '../errors.ts';
+import { describe } from '../plain.ts';
 import {
   type AsyncReadDatabase,
   type AsyncReadTools,
@@ -9,7 +10,7 @@ import {
   type AsyncWriteTools,
   type CheckAsyncHandlers,
 } from './async-types.ts';
-import { describe, tableShape } from './table-shape.ts';
+import { tableShape } from './table-shape.ts';
 import {
   type CheckHandlers,
   type Handlers,

@@ -6,7 +6,8 @@
  * kept, so that a second filter of the same shape compiles nothing.
  */
 import { OptionError } from '../errors.ts';
-import { type ColumnShape, describe, encode, isPlain, type TableShape } from './table-shape.ts';
+import { describe, isPlain } from '../plain.ts';
+import { type ColumnShape, encode, type TableShape } from './table-shape.ts';
 
 /** Conditions on one column; all that are given must hold. */
 export interface Operators<V> {

@@ -2,8 +2,8 @@
  * Makes the handler objects of one connection: the table's own methods and what the repository's factories return.
  */
 import { HandlerError } from '../errors.ts';
+import { isPlain } from '../plain.ts';
 import { tableReads, tableWrites } from './table-methods.ts';
-import { isPlain } from './table-shape.ts';
 import { type AnyRepository } from './types.ts';
 
 /** A handler as it is called. */

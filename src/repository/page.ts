@@ -13,9 +13,10 @@
  * @see https://www.sqlite.org/rowvalue.html#scrolling_window_queries
  */
 import { OptionError } from '../errors.ts';
+import { describe } from '../plain.ts';
 import { compileFilter, type Fragment, type OrderTerm, parseOrder } from './filter.ts';
 import { type StatementCache } from './statement-cache.ts';
-import { describe, type TableShape } from './table-shape.ts';
+import { type TableShape } from './table-shape.ts';
 
 const DEFAULT_LIMIT = 50;
 

@@ -6,20 +6,12 @@
  * running does; what a column means (its codec, its defaults) stays Drizzle's.
  */
 import { ConstraintError, OptionError, StaleRowError } from '../errors.ts';
+import { describe, isPlain } from '../plain.ts';
 import { compileFilter, type Fragment, parseOrder } from './filter.ts';
 import { type BoundStatement, type HandlerSet } from './handlers.ts';
 import { page } from './page.ts';
 import { StatementCache } from './statement-cache.ts';
-import {
-  type ColumnShape,
-  describe,
-  encode,
-  isPlain,
-  keyValues,
-  ownValue,
-  tableShape,
-  type TableShape,
-} from './table-shape.ts';
+import { type ColumnShape, encode, keyValues, ownValue, tableShape, type TableShape } from './table-shape.ts';
 import { type AnyRepository } from './types.ts';
 
 type Prepare = (source: string) => BoundStatement;

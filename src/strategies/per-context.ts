@@ -9,7 +9,7 @@ import { runAsyncRead } from '../lanes/async-call.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { abandonAll, type Running } from '../lanes/running.ts';
-import { type Scope } from '../lanes/scope.ts';
+import { type Scope } from '../context/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';

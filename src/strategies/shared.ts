@@ -6,7 +6,7 @@ import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { BusyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { retryBusy } from '../lanes/retry.ts';
-import { type Scope } from '../lanes/scope.ts';
+import { type Scope } from '../context/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';

@@ -1,5 +1,5 @@
 import { type Ambient } from '../context/context.ts';
-import { type Scope } from '../lanes/scope.ts';
+import { type Scope } from '../context/scope.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';

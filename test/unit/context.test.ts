@@ -12,6 +12,7 @@ import {
   runInScope,
   timerDelay,
 } from '../../src/context/context.ts';
+import { type Scope } from '../../src/context/scope.ts';
 import { gate } from '../support/waiting.ts';
 
 /** The context that is around right now, which must be one. */
@@ -127,9 +128,23 @@ describe('a context', () => {
   });
 });
 
+/** A scope that is only handed around here, and never called. */
+function idleScope(label: string): Scope {
+  const never = (): Promise<never> => Promise.reject(new Error(`${label} was called`));
+  return {
+    label,
+    entered: true,
+    isWithin: () => false,
+    call: never,
+    transaction: never,
+    snapshot: never,
+    leave: () => undefined,
+  };
+}
+
 describe('a scope in a context', () => {
   const [one, two] = [{}, {}];
-  const [first, second] = [{}, {}];
+  const [first, second] = [idleScope('first'), idleScope('second')];
 
   test('is its owner’s alone, and keeps those of others', () => {
     runInScope(one, first, () => {
