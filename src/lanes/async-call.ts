@@ -14,7 +14,7 @@ import { type CallResult, type WriteCall } from './write-call.ts';
  */
 export async function runAsyncCall(connection: Connection, call: WriteCall): Promise<CallResult | 'waits'> {
   connection.control('savepoint');
-  const run = call.resource.runInAsyncScope(() => connection.start(call.method, call.args));
+  const run = call.inContext(() => connection.start(call.method, call.args));
   try {
     const ended = await settled(run, call);
     if (ended === 'waits') {

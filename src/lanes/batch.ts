@@ -58,12 +58,6 @@ export interface CallSource {
   take(): WriteCall | undefined;
 }
 
-/** Begins a batch. @throws BEGIN's own failure, before any call is taken */
-export function beginBatch(connection: Connection, calls: CallSource, limits: BatchLimits, stats: LaneStats): Batch {
-  connection.control('beginImmediate');
-  return new Batch(connection, calls, limits, stats);
-}
-
 /** A batch whose transaction is open. */
 export class Batch {
   readonly #connection: Connection;
@@ -132,7 +126,7 @@ export class Batch {
     if (guarded) connection.control('savepoint');
     let value: unknown;
     try {
-      value = call.resource.runInAsyncScope(lone ? writeLone : write, undefined, connection, call);
+      value = call.inContext(lone ? writeLone : write, connection, call);
     } catch (error) {
       const { lost, writes } = connection.lastWrite;
       connection.takeEffects();
@@ -240,7 +234,8 @@ function write(connection: Connection, call: WriteCall): unknown {
   return connection.write(call.method, call.args);
 }
 
-function swallowed(call: WriteCall): Error {
+/** What a call fails with whose handler caught the end of the whole transaction. */
+export function swallowed(call: WriteCall): Error {
   return new TransactionEndedError(
     `${call.label}: one of its statements rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk) ` +
       'and the handler caught the error; let it pass',

@@ -18,8 +18,8 @@ export class WriteCall {
   readonly deadline: number;
   readonly since: number;
   readonly context: Ambient | undefined;
-  /** The caller's async context: its handler and its effects run there, not in that of whoever happened to come first. */
-  readonly resource = new AsyncResource('SluiceWrite');
+  /** The caller's async context, once the call has to wait. */
+  #resource: AsyncResource | undefined;
   gone = false;
   readonly promise: Promise<unknown>;
   /** The batch ends after this call: it runs again after a batch that was undone. */
@@ -40,6 +40,16 @@ export class WriteCall {
     });
   }
 
+  /** Remembers the caller's async context, for a call that does not run at once. */
+  wait(): void {
+    this.#resource = new AsyncResource('SluiceWrite');
+  }
+
+  /** Runs a function in the caller's async context: handler and effects belong there, not to whoever happened to come first. */
+  inContext<A extends unknown[], R>(run: (...args: A) => R, ...args: A): R {
+    return this.#resource === undefined ? run(...args) : this.#resource.runInAsyncScope(run, undefined, ...args);
+  }
+
   get label(): string {
     return labelOf(this.context, this.method.label);
   }
@@ -50,7 +60,7 @@ export class WriteCall {
       this.reject(result.error, 'rolled-back');
       return;
     }
-    if (result.effects.length > 0) this.resource.runInAsyncScope(runEffects, undefined, result.effects, this.label);
+    if (result.effects.length > 0) this.inContext(runEffects, result.effects, this.label);
     this.#resolve(result.value);
   }
 

@@ -5,7 +5,7 @@
  * 1. Three things stand in the queue: calls (run in batches), turns (a transaction, a backup: the lane is held across
  *    ticks until the turn is given back) and tasks (run at once when they reach the head).
  * 2. The lane runs after the microtasks of the tick in which the first entry arrived, so that callers who come together
- *    share a commit; a lone call waits for nobody.
+ *    share a commit. A caller that was alone many times in a row is taken to stay so: its call runs at once, in its own tick.
  * 3. While something is left in the queue the event loop turns between two batches, and also when the lane has been busy for
  *    a time slice, so that timers and I/O run however many callers there are. A turn costs a lone caller a tenth of a durable
  *    write, so it is not taken for nothing.
@@ -25,7 +25,8 @@ import {
   TimeoutError,
 } from '../errors.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
-import { type Batch, type BatchEnd, beginBatch, commitBatch, undo } from './batch.ts';
+import { Batch, type BatchEnd, commitBatch, undo } from './batch.ts';
+import { runAlone } from './lone-call.ts';
 import { Fifo } from './fifo.ts';
 import { type Seat } from './seat.ts';
 import { type WriteCall } from './write-call.ts';
@@ -51,6 +52,9 @@ export interface Turn {
 /** What may stand in the queue. */
 export type LaneEntry = WriteCall | Turn;
 
+/** So many batches of one call in a row, and the next call runs at once. */
+const ALONE = 8;
+
 /** The lane. */
 export class WriteLane {
   readonly #queue = new Fifo<LaneEntry>();
@@ -61,6 +65,10 @@ export class WriteLane {
   #scheduled = false;
   /** When the event loop was last seen to turn. */
   #turnedAt = 0;
+  /** How many batches in a row had one call. */
+  #alone = 0;
+  /** A call has run at once in this run of synchronous code: what follows it waits for the end of the tick, and shares. */
+  #ranAtOnce = false;
   /** How often in a row another process was found holding the lock. */
   #refusals = 0;
   /** Entries in the queue that have left before their turn. */
@@ -98,7 +106,15 @@ export class WriteLane {
     seat.queued += 1;
     this.#queue.push(entry);
     if (this.#holder !== undefined || this.#refusals > 0) this.#watch(entry.deadline);
-    if (this.#holder === undefined && !this.#scheduled) this.#runAfterThisTick();
+    const idle = this.#holder === undefined && !this.#scheduled;
+    if (entry.kind === 'call') {
+      if (idle && this.#isAlone(entry)) {
+        this.#runAtOnce(entry);
+        return;
+      }
+      entry.wait();
+    }
+    if (idle) this.#runAfterThisTick();
   }
 
   /** Takes one entry out, wherever it stands; whether it was still waiting. */
@@ -129,6 +145,11 @@ export class WriteLane {
     if (this.#queue.length > 0 && !this.#scheduled) this.#runAfterThisTick();
   }
 
+  /** A handler that is running on the connection, and calls the api, is company too. */
+  #isAlone({ method, seat }: WriteCall): boolean {
+    return this.#alone >= ALONE && !this.#ranAtOnce && method.mode === 'sync' && !seat.connection.busy;
+  }
+
   #runAfterThisTick(): void {
     this.#scheduled = true;
     // From a microtask nextTick comes after all other microtasks: whoever is about to call in this tick still joins.
@@ -154,7 +175,7 @@ export class WriteLane {
       const entry = this.#peek();
       if (entry === undefined) break;
       if (entry.kind === 'call') {
-        this.#runBatch(entry.seat);
+        if (this.#begin(entry.seat)) this.#runBatch(entry.seat);
         return;
       }
       this.#take();
@@ -201,6 +222,66 @@ export class WriteLane {
     entry.seat.queued -= 1;
   }
 
+  /** Opens a transaction for the head of the queue. Where it cannot be had the lane is on its way to try again. */
+  #begin(seat: Seat): boolean {
+    try {
+      seat.connection.control('beginImmediate');
+    } catch (error) {
+      if (error instanceof BusyError) {
+        seat.stats.busyRetries += 1;
+        this.#runWhenTheLockMayBeFree();
+      } else {
+        // BEGIN itself failed, for example because the disk did: the head learns it, and the next one tries anew.
+        this.#take()?.reject(error, 'not-started');
+        this.#runAfterTheLoopTurned();
+      }
+      return false;
+    }
+    this.#refusals = 0;
+    if (batchChannel.start.hasSubscribers) batchChannel.start.publish({ queued: this.length });
+    return true;
+  }
+
+  /**
+   * Runs the only call that waits, in its caller's tick and async context. A batch of one with nothing to keep for others:
+   * after the sync of a commit all code and data are cold, and a batch's bookkeeping then costs a tenth of a durable write.
+   */
+  #runAtOnce(call: WriteCall): void {
+    const { seat } = call;
+    this.#scheduled = true;
+    if (!this.#begin(seat)) {
+      call.wait();
+      return;
+    }
+    this.#take();
+    const since = performance.now();
+    this.#holder = { seat, label: call.label, since };
+    const end = runAlone(seat.connection, call, since, seat.stats);
+    if ('kind' in end) {
+      call.wait();
+      this.#finish(seat, end);
+      return;
+    }
+    if (batchChannel.end.hasSubscribers) {
+      batchChannel.end.publish({ outcome: 'done', calls: 1, duration: performance.now() - since });
+    }
+    this.#holder = undefined;
+    if ('error' in end && seat.connection.inTransaction) seat.replace();
+    seat.stats.batches += 1;
+    seat.stats.batchSize.record(1);
+    this.#ranAtOnce = true;
+    // Runs before whoever awaits the call goes on, and after all that is in the same run of synchronous code.
+    call.promise.then(this.#standAlone, this.#standAlone);
+    // Still scheduled: what an effect calls waits for the end of the tick, or a chain of effects would never return.
+    call.settle(end);
+    if (since - this.#turnedAt >= 2 * seat.limits.slice || this.#queue.length > 0) this.#runAfterTheLoopTurned();
+    else this.#scheduled = false;
+  }
+
+  readonly #standAlone = (): void => {
+    this.#ranAtOnce = false;
+  };
+
   #runBatch(seat: Seat): void {
     const peek = (): WriteCall | undefined => {
       const entry = this.#peek();
@@ -211,24 +292,9 @@ export class WriteLane {
       if (call !== undefined) this.#take();
       return call;
     };
-    let batch: Batch;
-    try {
-      batch = beginBatch(seat.connection, { peek, take }, seat.limits, seat.stats);
-    } catch (error) {
-      if (error instanceof BusyError) {
-        seat.stats.busyRetries += 1;
-        this.#runWhenTheLockMayBeFree();
-        return;
-      }
-      // BEGIN itself failed, for example because the disk did: the head learns it, and the next one tries anew.
-      take()?.reject(error, 'not-started');
-      this.#runAfterTheLoopTurned();
-      return;
-    }
-    this.#refusals = 0;
     // Held from here: a handler that calls the api must not read, or write, into the open batch.
     this.#holder = { seat, label: peek()?.label ?? 'a batch', since: performance.now() };
-    if (batchChannel.start.hasSubscribers) batchChannel.start.publish({ queued: this.length });
+    const batch = new Batch(seat.connection, { peek, take }, seat.limits, seat.stats);
     let end: BatchEnd | Promise<BatchEnd>;
     try {
       end = batch.run();
@@ -259,6 +325,7 @@ export class WriteLane {
     this.#refusals = 0;
     if (seat.connection.inTransaction) seat.replace();
     seat.stats.batches += 1;
+    this.#alone = end.kind === 'done' && end.ended.length === 1 ? this.#alone + 1 : 0;
     if (end.kind === 'undone') {
       seat.stats.replays += end.again.length;
       for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;

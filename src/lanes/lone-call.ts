@@ -1,0 +1,43 @@
+import { type Connection } from '../connection/connection.ts';
+import { BusyError } from '../errors.ts';
+import { type LaneStats } from '../observe/lane-stats.ts';
+import { type BatchEnd, swallowed } from './batch.ts';
+import { type CallResult, type WriteCall } from './write-call.ts';
+
+/**
+ * Runs one synchronous call in the transaction that is open, and commits it. The caller's async context is around it.
+ *
+ * @param since now, on `performance.now()`'s clock
+ * @returns the call's own result, committed or rolled back; `commit-busy` while its transaction is still open
+ */
+export function runAlone(
+  connection: Connection,
+  call: WriteCall,
+  since: number,
+  stats: LaneStats,
+): CallResult | Extract<BatchEnd, { kind: 'commit-busy' }> {
+  let result: CallResult;
+  try {
+    const value = connection.write(call.method, call.args);
+    result = connection.lastWrite.lost ? { error: swallowed(call) } : { value, effects: connection.takeEffects() };
+  } catch (error) {
+    result = { error };
+  }
+  stats.wait.record((since - call.since) * 1000);
+  stats.run.record((performance.now() - since) * 1000);
+  if ('error' in result) {
+    connection.rollback();
+    return result;
+  }
+  try {
+    connection.commit();
+  } catch (error) {
+    if (error instanceof BusyError && connection.inTransaction) {
+      return { kind: 'commit-busy', ended: [{ call, result }], again: [], error };
+    }
+    connection.rollback();
+    return { error };
+  }
+  stats.commits += 1;
+  return result;
+}
