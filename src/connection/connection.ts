@@ -158,25 +158,8 @@ export class Connection {
   }
 
   /** What the last write came to, beside its result: see {@link Gate}. */
-  get lastWrite(): Pick<Gate, 'writes' | 'lost' | 'overrun'> {
+  get lastWrite(): Pick<Gate, 'writes' | 'lost'> {
     return this.#gate;
-  }
-
-  /**
-   * Runs a write handler without a savepoint around it. Sound while it runs one statement at most, which SQLite undoes by
-   * itself when it fails; a second one is refused, and `lastWrite.overrun` says that the call has to be undone.
-   *
-   * @see https://www.sqlite.org/lang_conflict.html ABORT, the default
-   */
-  writeLone(method: Method, args: readonly unknown[]): unknown {
-    const gate = this.#gate;
-    gate.lone = true;
-    gate.overrun = false;
-    try {
-      return this.#run('write', method.label, method.on(this), args);
-    } finally {
-      gate.lone = false;
-    }
   }
 
   /** Runs a write handler inside the transaction that is open. */

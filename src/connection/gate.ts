@@ -22,9 +22,7 @@ export class Gate {
   lost = false;
   /** Set while a read runs without a transaction of its own, which is sound for one statement only. */
   single = false;
-  /** Set while a write runs without a savepoint of its own, which is sound for one statement only: SQLite undoes that itself. */
-  lone = false;
-  /** A call that was to be one statement wanted a second one: what it returns is void, and it has to run again. */
+  /** A read that was to be one statement wanted a second one: what it returns is void, and it has to run again. */
   overrun = false;
   /** Where this connection is lent, for messages. */
   readonly place: string;
@@ -38,7 +36,6 @@ export class Gate {
     if (this.access === 'write') {
       if (readonly) return;
       this.writes += 1;
-      if (this.lone && this.writes > 1) this.#refuseSecond();
       return;
     }
     if (this.access !== 'read') {
@@ -48,12 +45,10 @@ export class Gate {
     }
     if (!readonly) throw writeInRead(source);
     this.statements += 1;
-    if (this.single && this.statements > 1) this.#refuseSecond();
-  }
-
-  #refuseSecond(): never {
-    this.overrun = true;
-    throw new Overrun();
+    if (this.single && this.statements > 1) {
+      this.overrun = true;
+      throw new Overrun();
+    }
   }
 
   /** @throws {ContextError} when statements cannot be prepared now. */
@@ -62,7 +57,7 @@ export class Gate {
   }
 }
 
-/** Unwinds a call at its second statement. Never reaches a caller. */
+/** Unwinds a read at its second statement. Never reaches a caller. */
 class Overrun extends HandlerError {
   constructor() {
     super('this call runs more than one statement, and is run again');

@@ -2,9 +2,9 @@
  * One batch: several callers' writes in one transaction, each inside its own savepoint.
  *
  * 1. BEGIN IMMEDIATE. When another process holds the lock nothing has started: the batch is tried again later.
- * 2. Each call runs inside a savepoint. A call that throws is undone to its savepoint; the others stay. A method that was
- *    seen to run one statement needs none, since SQLite undoes a failed statement itself; should it run a second one, or fail
- *    after its first, the batch is undone and replayed, and the method has its savepoint from then on.
+ * 2. Each call runs inside a savepoint. A call that throws is undone to its savepoint; the others stay. A method that has
+ *    earned trust runs without one: when it throws after it has written, the batch is undone and replayed, and the method
+ *    has its savepoint until it has earned trust again. Callers see no difference but the time.
  * 3. Some failures end the whole transaction at once (RAISE(ROLLBACK), OR ROLLBACK, a full disk, an I/O error). After each
  *    call `inTransaction` is looked at: if it is gone, that call is guilty, and every other call of the batch is undone.
  * 4. An asynchronous handler is awaited inside its savepoint until the microtask queue is empty. One that has not settled
@@ -120,31 +120,27 @@ export class Batch {
 
   #runSync(call: WriteCall, alone: boolean): CallResult {
     const connection = this.#connection;
-    const { method } = call;
-    const lone = !alone && method.statements === 'one';
-    const guarded = !alone && !lone;
+    const { trust } = call.method;
+    // Without company the call is the whole batch, which then has nothing to commit when it fails.
+    const guarded = !alone && !trust.holds;
     if (guarded) connection.control('savepoint');
     let value: unknown;
     try {
-      value = call.inContext(lone ? writeLone : write, connection, call);
+      value = call.inContext(write, connection, call);
     } catch (error) {
       const { lost, writes } = connection.lastWrite;
       connection.takeEffects();
       if (lost) this.#fate = 'lost';
-      // What its one statement did, or half did, can only be undone with the batch.
-      else if (lone && writes > 0) this.#fate = 'spoiled';
-      // Without a savepoint the call is the whole batch, which then has nothing to commit and is rolled back.
       else if (guarded) {
         connection.control('rollbackTo');
         connection.control('release');
-      }
+      } else if (!alone && writes > 0) this.#fate = 'spoiled';
+      trust.failed();
       return { error };
     }
-    const { lost, writes, overrun } = connection.lastWrite;
-    if (lost) this.#fate = 'lost';
-    else if (lone && overrun) this.#fate = 'spoiled';
+    if (connection.lastWrite.lost) this.#fate = 'lost';
     else if (guarded) connection.control('release');
-    if (method.statements === 'unknown') method.statements = writes <= 1 ? 'one' : 'several';
+    trust.succeeded();
     return { value, effects: connection.takeEffects() };
   }
 
@@ -168,7 +164,6 @@ export class Batch {
     this.#stats.wait.record((started - call.since) * 1000);
     this.#stats.run.record((this.#now - started) * 1000);
     if (this.#fate === 'spoiled') {
-      call.method.statements = 'several';
       this.#connection.rollback();
       const again = [...this.#ended.map((each) => each.call), call];
       return { kind: 'undone', guilty: undefined, again, alone: false };
@@ -224,10 +219,6 @@ export function undo(
   }
   connection.rollback();
   return { kind: 'undone', guilty: undefined, again: [...ended.map(({ call }) => call), ...again], alone: true };
-}
-
-function writeLone(connection: Connection, call: WriteCall): unknown {
-  return connection.writeLone(call.method, call.args);
 }
 
 function write(connection: Connection, call: WriteCall): unknown {

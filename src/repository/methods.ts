@@ -1,6 +1,7 @@
 import { type Connection } from '../connection/connection.ts';
 import { InternalError } from '../errors.ts';
 import { type Handler } from './handlers.ts';
+import { Trust } from './trust.ts';
 import { type AnyRepository, type Repositories } from './types.ts';
 
 /** One method of the api. */
@@ -16,11 +17,8 @@ export interface Method {
    * transaction of its own. Set by whoever ran it.
    */
   waits: boolean;
-  /**
-   * How many statements a synchronous write was seen to run: `one` needs no savepoint inside a batch, because SQLite undoes
-   * a failed statement itself. One that ran a second, or failed after its first, is `several` from then on. Set by the batch.
-   */
-  statements: 'unknown' | 'one' | 'several';
+  /** Whether its calls run in a batch without a savepoint. Kept and lost by the batch. */
+  readonly trust: Trust;
   /** The handler on one connection. */
   readonly on: (connection: Connection) => Handler;
 }
@@ -53,7 +51,7 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
       // A table's own methods are synchronous underneath, in either kind of repository.
       mode: repository.kind === 'async' && Object.hasOwn(side.own, method) ? 'async' : 'sync',
       waits: false,
-      statements: 'unknown',
+      trust: new Trust(),
       on: on(method, access),
     });
   };

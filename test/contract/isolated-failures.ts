@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ConstraintError, TransactionEndedError } from '../../src/index.ts';
-import { type Step } from '../support/ledger.ts';
+import { type LedgerDatabase, Refusal, type Step } from '../support/ledger.ts';
 import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
@@ -18,7 +18,22 @@ export function isolatedFailures(strategy: StrategyUnderTest): void {
 
     /** Runs all in one batch. What is kept, what the effects say and what each caller learns must agree. */
     async function expectOnlyTheGuiltyFail(together: Together, error: new (...args: never[]) => Error): Promise<void> {
+      await expectOnlyTheGuiltyFailOn(await openLedger(dir, strategy), together, error);
+    }
+
+    /** The same where the method has succeeded so often that its calls run without a savepoint. */
+    async function openTrusted(): Promise<LedgerDatabase> {
       const db = await openLedger(dir, strategy);
+      await Promise.all(Array.from({ length: 200 }, (_, at) => db.api.entries.run(`before-${at}`, ['row', 'row'])));
+      await db.api.entries.clear();
+      return db;
+    }
+
+    async function expectOnlyTheGuiltyFailOn(
+      db: LedgerDatabase,
+      together: Together,
+      error: new (...args: never[]) => Error,
+    ): Promise<void> {
       const log = dir.file('effects.log');
       const calls = Object.entries(together);
       const settled = await Promise.allSettled(calls.map(([call, steps]) => db.api.entries.run(call, steps, log)));
@@ -84,6 +99,16 @@ export function isolatedFailures(strategy: StrategyUnderTest): void {
         },
         ConstraintError,
       ));
+
+    test.for<Step>(['again', 'throw', 'fail', 'rollback', 'or-rollback', 'orphan'])(
+      'a method that never failed before and does now (%s) undoes that call alone, however often',
+      async (step) => {
+        const db = await openTrusted();
+        const kind = step === 'throw' ? Refusal : ConstraintError;
+        await expectOnlyTheGuiltyFailOn(db, { a: good, b: bad(step), c: good, d: bad('row', step), e: good }, kind);
+        expect(db.stats().writes?.replays).toBeGreaterThan(0);
+      },
+    );
 
     test('a batch of nothing but guilty ones leaves nothing', async () => {
       const db = await openLedger(dir, strategy);
