@@ -195,6 +195,18 @@ export class TimeoutError extends SluiceError {
   }
 }
 
+/** The call would wait for somebody who waits for the caller. Refused at once; nothing was started. */
+export class DeadlockError extends SluiceError {
+  /** Who waits for what, and who holds it, from the caller back to the caller. */
+  readonly cycle: readonly string[];
+
+  constructor(message: string, fields: { cycle: readonly string[] }) {
+    super('SLUICE_DEADLOCK', message);
+    this.outcome = 'not-started';
+    this.cycle = fields.cycle;
+  }
+}
+
 /** Another process or thread holds SQLite's lock and the wait for it is over. */
 export class BusyError extends SluiceError {
   constructor(message: string, options?: ErrorOptions) {

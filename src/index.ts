@@ -61,6 +61,7 @@ export {
   type ConstraintKind,
   ContextError,
   CorruptError,
+  DeadlockError,
   HandlerError,
   type Holder,
   InternalError,

@@ -87,14 +87,25 @@ async function start(
   migrations: Migrations,
 ): Promise<Strategy> {
   const { repositories, readers, maxQueue, timeout } = settings;
+  const owner = {};
   const openReader = (): Connection => connector.reader().connection;
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
-  const writer = new Writer(file.lane, connection, settings, reopen);
+  const writer = new Writer(file.lane, connection, { ...settings, owner }, reopen);
   if (migrations.length > 0 && isBehind(connection, migrations)) {
     await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
   }
   if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
-  return new PerContext({ repositories, writer, firstReader: undefined, openReader, readers, maxQueue, timeout });
+  return new PerContext({
+    owner,
+    file: decision.facts.file,
+    repositories,
+    writer,
+    firstReader: undefined,
+    openReader,
+    readers,
+    maxQueue,
+    timeout,
+  });
 }
 
 /** A database that nobody here may write has readers only; under `shared` one, which is then the one handle. */
@@ -111,6 +122,8 @@ function startReading(
     );
   }
   return new PerContext({
+    owner: {},
+    file: decision.facts.file,
     repositories,
     writer: undefined,
     firstReader,

@@ -37,7 +37,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     this.#leave = leave;
     this.api = this.#bind((method, args) => {
       const context = currentContext();
-      const scope = scopeOf(context, this);
+      const scope = scopeOf(context, strategy.owner);
       if (scope !== undefined) return this.#joined(scope, method, args, context);
       if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
       if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
@@ -49,7 +49,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   async transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T> {
     const context = currentContext();
     const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
-    const outer = scopeOf(context, this);
+    const outer = scopeOf(context, this.#strategy.owner);
     if (outer !== undefined) return outer.transaction(inside, context);
     if (this.#closing !== undefined) throw this.#closed('transaction');
     return this.#strategy.transaction(inside, context);
@@ -57,7 +57,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   async snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T> {
     const context = currentContext();
-    const outer = scopeOf(context, this);
+    const outer = scopeOf(context, this.#strategy.owner);
     const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
     if (outer !== undefined) return outer.snapshot(inside, context);
     if (this.#closing !== undefined) throw this.#closed('snapshot');
@@ -69,7 +69,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   detached<T>(run: () => T): T {
-    return runInScope(this, undefined, run);
+    return runInScope(this.#strategy.owner, undefined, run);
   }
 
   stats(): DatabaseStats {
@@ -78,7 +78,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
     const drain = drainOf(options);
-    const scope = scopeOf(currentContext(), this);
+    const scope = scopeOf(currentContext(), this.#strategy.owner);
     if (scope !== undefined) {
       const message = `close: called inside a ${scope.label} of the same database, for which it would wait; close it afterwards`;
       return Promise.reject(new ContextError(message));
@@ -116,7 +116,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {
     try {
-      return await runInScope(this, scope, () => run(this.#within(scope)));
+      return await runInScope(this.#strategy.owner, scope, () => run(this.#within(scope)));
     } finally {
       scope.leave();
     }
@@ -126,7 +126,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     return this.#bind((method, args) => {
       // The outer api used inside a nested transaction means the nested one: waiting for it would be waiting for oneself.
       const context = currentContext();
-      const current = scopeOf(context, this);
+      const current = scopeOf(context, this.#strategy.owner);
       return this.#joined(current?.isWithin(scope) === true ? current : scope, method, args, context);
     });
   }

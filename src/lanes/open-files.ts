@@ -28,7 +28,7 @@ export function writerCount(realPath: string): number {
 /** Enters the file (which exists by now), or a private entry for a database without one. */
 export function enterFile(realPath: string | undefined, access: 'read' | 'write'): OpenFile {
   const writers = access === 'write' ? 1 : 0;
-  if (realPath === undefined) return { key: '', lane: new WriteLane(), users: 1, writers };
+  if (realPath === undefined) return { key: '', lane: new WriteLane('a database in memory'), users: 1, writers };
   const key = keyOf(realPath);
   const known = openFiles.get(key);
   if (known !== undefined) {
@@ -36,7 +36,7 @@ export function enterFile(realPath: string | undefined, access: 'read' | 'write'
     known.writers += writers;
     return known;
   }
-  const entry: OpenFile = { key, lane: new WriteLane(), users: 1, writers };
+  const entry: OpenFile = { key, lane: new WriteLane(realPath), users: 1, writers };
   openFiles.set(key, entry);
   return entry;
 }

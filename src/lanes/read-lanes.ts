@@ -1,12 +1,13 @@
 import { CallSite } from '../context/call-site.ts';
-import { abortError, timerDelay } from '../context/context.ts';
+import { abortError, type Ambient, tenantsOf, timerDelay } from '../context/context.ts';
+import { type Tenancy, type Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { describeHolder, type Holder, QueueFullError, TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
 
 interface Lease {
-  readonly label: string;
+  readonly tenant: Tenant;
   readonly since: number;
   readonly site: CallSite;
 }
@@ -23,7 +24,8 @@ interface Waiter {
  * A synchronous read borrows an idle reader for the length of a function call and waits for nothing. A snapshot leases
  * one across ticks; when all are leased, whoever comes next waits, in order and until its deadline.
  */
-export class ReadLanes {
+export class ReadLanes implements Tenancy {
+  readonly name: string;
   readonly #open: () => Connection;
   readonly #max: number;
   readonly #maxQueue: number;
@@ -32,15 +34,22 @@ export class ReadLanes {
   readonly #drained: (() => void)[] = [];
   readonly #leases = new Map<Connection, Lease>();
 
+  /** @param file for messages */
   constructor(
     open: () => Connection,
-    { max, maxQueue }: { readonly max: number; readonly maxQueue: number },
+    { file, max, maxQueue }: { readonly file: string; readonly max: number; readonly maxQueue: number },
     first: Connection | undefined,
   ) {
+    this.name = `a reader of ${file}`;
     if (first !== undefined) this.#idle.push(first);
     this.#open = open;
     this.#max = max;
     this.#maxQueue = maxQueue;
+  }
+
+  /** While every reader is leased: whoever waits needs one of them to come back. */
+  get tenants(): readonly Tenant[] {
+    return this.#leases.size < this.#max ? [] : [...this.#leases.values()].map(({ tenant }) => tenant);
   }
 
   get size(): number {
@@ -66,11 +75,13 @@ export class ReadLanes {
    * @param deadline on `performance.now()`'s clock
    * @throws {TimeoutError} when none came back in time, `AbortError` when the signal aborts first, {@link QueueFullError} at once
    */
-  lease(label: string, deadline: number, signal: AbortSignal | undefined): Promise<Connection> {
+  lease(tenant: Tenant, deadline: number, context: Ambient | undefined): Promise<Connection> {
+    const { label } = tenant;
+    const signal = context?.signal;
     if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
     const site = new CallSite();
     const take = (connection: Connection): Connection => {
-      this.#leases.set(connection, { label, since: performance.now(), site });
+      this.#leases.set(connection, { tenant, since: performance.now(), site });
       return connection;
     };
     if (this.#waiting.length === 0 && this.idle() !== undefined) {
@@ -84,6 +95,13 @@ export class ReadLanes {
       return Promise.reject(new QueueFullError(message, { limit: this.#maxQueue }));
     }
     const since = performance.now();
+    let endWait: (() => void) | undefined;
+    try {
+      const around = tenantsOf(context);
+      if (around.length > 0) endWait = waitInside(around, this, label);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     return new Promise((resolve, reject) => {
       const giveUp = (error: () => Error): void => {
         if (this.#waiting.extract((other) => other === waiter).length > 0) waiter.reject(error());
@@ -99,6 +117,7 @@ export class ReadLanes {
       };
       signal?.addEventListener('abort', abort, { once: true });
       const over = (): void => {
+        endWait?.();
         clearTimeout(timer);
         signal?.removeEventListener('abort', abort);
       };
@@ -171,7 +190,7 @@ export class ReadLanes {
       oldest === undefined
         ? undefined
         : {
-            label: oldest.label,
+            label: oldest.tenant.label,
             heldFor: performance.now() - oldest.since,
             site: oldest.site.describe(),
           };

@@ -15,6 +15,7 @@
 import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
 import { abortError, timerDelay } from '../context/context.ts';
+import { type Tenancy, type Tenant } from '../context/holders.ts';
 import {
   BusyError,
   describeHolder,
@@ -42,6 +43,8 @@ export interface Turn {
   readonly deadline: number;
   /** Where it was asked for, if it will hold the lane. */
   readonly site: CallSite | undefined;
+  /** As whom it will hold the lane, if its calls may wait for other lanes. */
+  readonly tenant: Tenant | undefined;
   /** It has left the queue before its turn. */
   gone: boolean;
   /** Called when it reaches the head. A task is over when this returns. */
@@ -55,12 +58,20 @@ export type LaneEntry = WriteCall | Turn;
 /** So many batches of one call in a row, and the next call runs at once. */
 const ALONE = 8;
 
+/** Who has the lane across ticks. */
+interface LaneHolder {
+  readonly seat: Seat;
+  readonly label: string;
+  readonly since: number;
+  readonly site?: CallSite | undefined;
+  readonly tenant?: Tenant | undefined;
+}
+
 /** The lane. */
-export class WriteLane {
+export class WriteLane implements Tenancy {
+  readonly name: string;
   readonly #queue = new Fifo<LaneEntry>();
-  #holder:
-    | { readonly seat: Seat; readonly label: string; readonly since: number; readonly site?: CallSite | undefined }
-    | undefined;
+  #holder: LaneHolder | undefined;
   /** The lane is running, or somebody is on the way to run it. */
   #scheduled = false;
   /** When the event loop was last seen to turn. */
@@ -76,6 +87,11 @@ export class WriteLane {
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
+  /** @param file for messages */
+  constructor(file: string) {
+    this.name = `the write lane of ${file}`;
+  }
+
   /** Entries that wait. */
   get length(): number {
     return this.#queue.length - this.#gone;
@@ -86,6 +102,10 @@ export class WriteLane {
     if (this.#holder === undefined) return undefined;
     const { label, since, site } = this.#holder;
     return { label, heldFor: performance.now() - since, site: site?.describe() };
+  }
+
+  get tenants(): readonly (Tenant | undefined)[] {
+    return this.#holder === undefined ? [] : [this.#holder.tenant];
   }
 
   /** Whether this `Database` holds the lane across ticks. */
@@ -180,8 +200,8 @@ export class WriteLane {
       }
       this.#take();
       if (entry.kind !== 'task') {
-        const { seat, label, site } = entry;
-        this.#holder = { seat, label, since: performance.now(), site };
+        const { seat, label, site, tenant } = entry;
+        this.#holder = { seat, label, since: performance.now(), site, tenant };
       }
       entry.start();
     }
@@ -293,7 +313,13 @@ export class WriteLane {
       return call;
     };
     // Held from here: a handler that calls the api must not read, or write, into the open batch.
-    this.#holder = { seat, label: peek()?.label ?? 'a batch', since: performance.now() };
+    const head = peek();
+    this.#holder = {
+      seat,
+      label: head?.label ?? 'a batch',
+      since: performance.now(),
+      tenant: head?.method.mode === 'async' ? head.tenant : undefined,
+    };
     const batch = new Batch(seat.connection, { peek, take }, seat.limits, seat.stats);
     let end: BatchEnd | Promise<BatchEnd>;
     try {

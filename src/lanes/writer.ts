@@ -1,5 +1,6 @@
 import { CallSite } from '../context/call-site.ts';
 import { type Ambient } from '../context/context.ts';
+import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
@@ -15,6 +16,8 @@ import { type WriteLane } from './write-lane.ts';
 
 /** Bounds of a `Database`'s waits and batches. */
 export interface Limits {
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
   readonly batch: BatchLimits;
   readonly maxQueue: number;
   /** Milliseconds that a call may wait for its turn. */
@@ -23,6 +26,7 @@ export interface Limits {
 
 /** A `Database`'s writer: its one connection that writes, behind the write lane of its file. */
 export class Writer implements Seat {
+  readonly owner: object;
   readonly lane: WriteLane;
   readonly limits: BatchLimits;
   readonly maxQueue: number;
@@ -36,6 +40,7 @@ export class Writer implements Seat {
   /** @param reopen opens another connection; absent for a database in memory, which would be another one */
   constructor(lane: WriteLane, connection: Connection, limits: Limits, reopen: (() => Connection) | undefined) {
     this.lane = lane;
+    this.owner = limits.owner;
     this.limits = limits.batch;
     this.maxQueue = limits.maxQueue;
     this.#timeout = limits.timeout;
@@ -84,8 +89,9 @@ export class Writer implements Seat {
     label: string,
     context: Ambient | undefined,
     run: (connection: Connection) => Promise<T> | T,
+    tenant?: Tenant,
   ): Promise<T> {
-    await takeTurn(this.lane, { ...this.#request(label, context), site: new CallSite() });
+    await takeTurn(this.lane, { ...this.#request(label, context), site: new CallSite(), tenant });
     try {
       return await run(this.#connection);
     } finally {

@@ -3,6 +3,7 @@
  * snapshot keeps its reader, and so its state, for as long as it runs. Without a writer the file is only read.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
@@ -10,7 +11,7 @@ import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { abandonAll, type Running } from '../lanes/running.ts';
 import { type Scope } from '../context/scope.ts';
-import { runSnapshot } from '../lanes/snapshot.ts';
+import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
@@ -21,6 +22,10 @@ import { type Strategy } from './strategy.ts';
 
 /** What the strategy is made of. */
 export interface PerContextParts {
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
+  /** For messages. */
+  readonly file: string;
   readonly repositories: Repositories;
   /** Absent for a database that is only read. */
   readonly writer: Writer | undefined;
@@ -36,6 +41,7 @@ export interface PerContextParts {
 
 /** The strategy `per-context`. */
 export class PerContext implements Strategy {
+  readonly owner: object;
   readonly methods: MethodTable;
   readonly #writer: Writer | undefined;
   readonly #readers: ReadLanes;
@@ -43,9 +49,20 @@ export class PerContext implements Strategy {
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
 
-  constructor({ repositories, writer, firstReader, openReader, readers, maxQueue, timeout }: PerContextParts) {
+  constructor({
+    owner,
+    file,
+    repositories,
+    writer,
+    firstReader,
+    openReader,
+    readers,
+    maxQueue,
+    timeout,
+  }: PerContextParts) {
+    this.owner = owner;
     this.#writer = writer;
-    this.#readers = new ReadLanes(openReader, { max: readers, maxQueue }, firstReader);
+    this.#readers = new ReadLanes(openReader, { file, max: readers, maxQueue }, firstReader);
     this.#timeout = timeout;
     try {
       const connection = writer?.connection ?? firstReader;
@@ -69,12 +86,12 @@ export class PerContext implements Strategy {
       }
     }
     // An asynchronous handler, or every reader is leased, or SQLite was recovering.
-    const label = labelOf(context, method.label);
-    const deadline = deadlineOf(context, this.#timeout);
-    return this.#lend(label, context, deadline, (reader) =>
+    const request = this.#request(method.label, context);
+    const { tenant, deadline } = request;
+    return this.#lend(request, (reader) =>
       method.mode === 'async'
-        ? runAsyncRead(reader, method, args, { context, deadline, running: this.#running })
-        : retryBusy(label, deadline, () => reader.read(method, args)),
+        ? runAsyncRead(reader, method, args, request)
+        : retryBusy(tenant.label, deadline, () => reader.read(method, args)),
     );
   }
 
@@ -83,10 +100,8 @@ export class PerContext implements Strategy {
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const deadline = deadlineOf(context, this.#timeout);
-    return this.#lend(labelOf(context, 'snapshot'), context, deadline, (reader) =>
-      runSnapshot(reader, { context, deadline, running: this.#running }, run),
-    );
+    const request = this.#request('snapshot', context);
+    return this.#lend(request, (reader) => runSnapshot(reader, request, run));
   }
 
   stats(): { readonly writes: WriteStats | undefined; readonly readers: ReaderStats } {
@@ -110,13 +125,21 @@ export class PerContext implements Strategy {
     this.#writer.connection.close();
   }
 
-  async #lend<T>(
-    label: string,
-    context: Ambient | undefined,
-    deadline: number,
-    run: (reader: Connection) => Promise<T>,
-  ): Promise<T> {
-    const reader = await this.#readers.lease(label, deadline, context?.signal);
+  #request(label: string, context: Ambient | undefined): SnapshotRequest {
+    return {
+      context,
+      deadline: deadlineOf(context, this.#timeout),
+      owner: this.owner,
+      tenant: new Tenant(labelOf(context, label)),
+      timeout: this.#timeout,
+      running: this.#running,
+    };
+  }
+
+  async #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
+    const { tenant, deadline, context } = request;
+    // To open a reader may find SQLite recovering a file that another process left behind.
+    const reader = await retryBusy(tenant.label, deadline, () => this.#readers.lease(tenant, deadline, context));
     try {
       return await run(reader);
     } finally {

@@ -3,11 +3,13 @@
  * write lane, whose turns are the mutex.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
+import { type Connection } from '../connection/connection.ts';
 import { BusyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { type Scope } from '../context/scope.ts';
-import { runSnapshot } from '../lanes/snapshot.ts';
+import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
@@ -18,6 +20,7 @@ import { type Strategy } from './strategy.ts';
 
 /** The strategy `shared`. */
 export class Shared implements Strategy {
+  readonly owner: object;
   readonly methods: MethodTable;
   readonly #writer: Writer;
   readonly #timeout: number;
@@ -26,6 +29,7 @@ export class Shared implements Strategy {
 
   constructor(repositories: Repositories, writer: Writer, timeout: number) {
     this.methods = methodTable(repositories, writer.connection);
+    this.owner = writer.owner;
     this.#writer = writer;
     this.#timeout = timeout;
   }
@@ -33,11 +37,10 @@ export class Shared implements Strategy {
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     const writer = this.#writer;
     if (method.access === 'write') return writer.write(method, args, context);
-    const deadline = deadlineOf(context, this.#timeout);
     if (method.mode === 'async') {
-      return writer.hold(method.label, context, (connection) =>
-        runAsyncRead(connection, method, args, { context, deadline, running: writer.running }),
-      );
+      const request = this.#request(method.label, context);
+      const hold = (connection: Connection): Promise<unknown> => runAsyncRead(connection, method, args, request);
+      return writer.hold(method.label, context, hold, request.tenant);
     }
     if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
       try {
@@ -46,6 +49,7 @@ export class Shared implements Strategy {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }
     }
+    const deadline = deadlineOf(context, this.#timeout);
     const read = retryBusy(labelOf(context, method.label), deadline, () =>
       writer.task(method.label, context, () => writer.connection.read(method, args)),
     );
@@ -62,10 +66,20 @@ export class Shared implements Strategy {
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const deadline = deadlineOf(context, this.#timeout);
-    return this.#writer.hold('snapshot', context, (connection) =>
-      runSnapshot(connection, { context, deadline, running: this.#writer.running }, run),
-    );
+    const request = this.#request('snapshot', context);
+    const hold = (connection: Connection): Promise<T> => runSnapshot(connection, request, run);
+    return this.#writer.hold('snapshot', context, hold, request.tenant);
+  }
+
+  #request(label: string, context: Ambient | undefined): SnapshotRequest {
+    return {
+      context,
+      deadline: deadlineOf(context, this.#timeout),
+      owner: this.owner,
+      tenant: new Tenant(labelOf(context, label)),
+      timeout: this.#timeout,
+      running: this.#writer.running,
+    };
   }
 
   stats(): { readonly writes: WriteStats; readonly readers: ReaderStats } {

@@ -6,6 +6,8 @@ import { type Method, type MethodTable } from '../repository/methods.ts';
 
 /** How calls reach connections. A `Database` holds exactly one. */
 export interface Strategy {
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
   readonly methods: MethodTable;
   /** Runs one call of the api. A write settles after its commit. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;
