@@ -5,6 +5,7 @@ import { acknowledgedMeansCommitted } from './acknowledged.ts';
 import { asyncHandlers } from './async-handlers.ts';
 import { atomicCalls } from './atomic-calls.ts';
 import { closing } from './closing.ts';
+import { deadlocks } from './deadlocks.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
 import { misuse } from './misuse.ts';
@@ -24,6 +25,7 @@ for (const strategy of STRATEGIES) {
     stableReads(strategy);
     readYourWrites(strategy);
     joinedContexts(strategy);
+    deadlocks(strategy);
     writesNeverHide(strategy);
     waitingCalls(strategy);
     noZombies(strategy);
