@@ -63,9 +63,13 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   try {
     // Looked up again: by now the file exists, and has an identity.
     const decision = decide(gather(settings, lookUpPath(settings.file), opened));
-    file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, onlyReads ? 'read' : 'write');
+    file = enterFile(
+      isTransient(path) ? undefined : decision.facts.realPath,
+      onlyReads ? 'read' : 'write',
+      decision.journal === 'wal',
+    );
     const strategy = onlyReads
-      ? startReading(settings, connector, connection, decision, migrations)
+      ? startReading(settings, connector, connection, decision, file, migrations)
       : await start(settings, connector, connection, decision, file, migrations);
     const entered = file;
     return new SluiceDatabase<G>(strategy, decision, () => {
@@ -86,15 +90,20 @@ async function start(
   file: OpenFile,
   migrations: Migrations,
 ): Promise<Strategy> {
-  const { repositories, readers, maxQueue, timeout } = settings;
+  const { repositories, timeout } = settings;
   const openReader = (): Connection => connector.reader().connection;
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
   const writer = new Writer(file.lane, connection, settings, reopen);
   if (migrations.length > 0 && isBehind(connection, migrations)) {
     await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
   }
-  if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
-  return new PerContext({ repositories, writer, firstReader: undefined, openReader, readers, maxQueue, timeout });
+  const { checkpoints } = file.lane;
+  const strategy =
+    decision.strategy === 'shared'
+      ? new Shared(repositories, writer, timeout)
+      : new PerContext({ ...settings, writer, firstReader: undefined, openReader, checkpoints });
+  checkpoints?.addWriter(writer);
+  return strategy;
 }
 
 /** A database that nobody here may write has readers only; under `shared` one, which is then the one handle. */
@@ -103,6 +112,7 @@ function startReading(
   connector: Connector,
   firstReader: Connection,
   decision: Decision,
+  file: OpenFile,
   migrations: Migrations,
 ): Strategy {
   if (migrations.length > 0 && isBehind(firstReader, migrations)) {
@@ -118,6 +128,7 @@ function startReading(
     readers: decision.strategy === 'shared' ? 1 : readers,
     maxQueue,
     timeout,
+    checkpoints: file.lane.checkpoints,
   });
 }
 

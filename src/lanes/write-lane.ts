@@ -10,7 +10,8 @@
  *    a time slice, so that timers and I/O run however many callers there are. A turn costs a lone caller a tenth of a durable
  *    write, so it is not taken for nothing.
  * 4. While another process holds the lock, the head waits and BEGIN is tried again, with jitter, until its deadline.
- * 5. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
+ * 5. The WAL's checkpoints run between two batches, after the loop has turned, so that nobody's answer waits for one.
+ * 6. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
 import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
@@ -24,6 +25,7 @@ import {
   QueueFullError,
   TimeoutError,
 } from '../errors.ts';
+import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { type Batch, type BatchEnd, beginBatch, commitBatch, undo } from './batch.ts';
 import { Fifo } from './fifo.ts';
@@ -53,6 +55,8 @@ export type LaneEntry = WriteCall | Turn;
 
 /** The lane. */
 export class WriteLane {
+  /** Keeps the WAL in bounds; `undefined` where there is none. */
+  readonly checkpoints: CheckpointPolicy | undefined;
   readonly #queue = new Fifo<LaneEntry>();
   #holder:
     | { readonly seat: Seat; readonly label: string; readonly since: number; readonly site?: CallSite | undefined }
@@ -67,6 +71,15 @@ export class WriteLane {
   #gone = 0;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
+  #chore: (() => void) | undefined;
+
+  /** @param file its real path, if it is in WAL mode */
+  constructor(file: string | undefined) {
+    if (file === undefined) return;
+    this.checkpoints = new CheckpointPolicy(file, (chore) => {
+      this.#between(chore);
+    });
+  }
 
   /** Entries that wait. */
   get length(): number {
@@ -126,7 +139,14 @@ export class WriteLane {
   release(): void {
     if (this.#holder === undefined) throw new InternalError('the write lane was released while nobody held it');
     this.#holder = undefined;
-    if (this.#queue.length > 0 && !this.#scheduled) this.#runAfterThisTick();
+    this.checkpoints?.committed();
+    if ((this.#queue.length > 0 || this.#chore !== undefined) && !this.#scheduled) this.#runAfterThisTick();
+  }
+
+  /** Has something done while nobody holds the lane; it is nobody's turn and stands in no queue. */
+  #between(chore: () => void): void {
+    this.#chore = chore;
+    if (this.#holder === undefined && !this.#scheduled) this.#runAfterTheLoopTurned();
   }
 
   #runAfterThisTick(): void {
@@ -150,6 +170,11 @@ export class WriteLane {
   }
 
   readonly #run = (): void => {
+    const chore = this.#chore;
+    if (chore !== undefined && this.#holder === undefined) {
+      this.#chore = undefined;
+      chore();
+    }
     while (this.#holder === undefined) {
       const entry = this.#peek();
       if (entry === undefined) break;
@@ -266,7 +291,7 @@ export class WriteLane {
     this.#putBack(seat, end.again);
     // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.
     const hogging = performance.now() - this.#turnedAt >= seat.limits.slice;
-    if (hogging || this.#peek() !== undefined) this.#runAfterTheLoopTurned();
+    if (hogging || this.#peek() !== undefined || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#rest();
     if (end.kind === 'done') {
       seat.stats.batchSize.record(end.ended.length);
@@ -274,6 +299,7 @@ export class WriteLane {
     } else {
       end.guilty?.call.reject(end.guilty.error, 'rolled-back');
     }
+    this.checkpoints?.committed();
   }
 
   #trace(end: Exclude<BatchEnd, { kind: 'commit-busy' }>): BatchTrace {
