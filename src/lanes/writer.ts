@@ -64,7 +64,7 @@ export class Writer implements Seat {
     try {
       broken.close();
     } catch {
-      // A statement is under way on it, and the driver closes it with the end of that.
+      // A statement is under way on it, and nothing but its end lets the driver close it.
     }
   }
 

@@ -98,6 +98,7 @@ export class CheckpointPolicy {
   #limit: number | undefined;
   #bytesPerPage = 0;
   #step: number = STEP.most;
+  #mostAStep: number = STEP.most;
   /** Bytes that the database did not have at the last look. */
   #backlog = 0;
   #lookedAt = 0;
@@ -129,6 +130,9 @@ export class CheckpointPolicy {
     this.#bytesPerPage = walBytes(handle, 1);
     const limit = walLimit(handle);
     if (limit !== undefined) this.#limit = Math.min(limit, this.#limit ?? limit);
+    // So that it is reached only when something is in the way.
+    this.#mostAStep = Math.max(IDLE.least, Math.min(STEP.most, (this.#limit ?? Infinity) / 2));
+    this.#step = Math.min(this.#step, this.#mostAStep);
     // A crash, or a migration, may have left much behind.
     this.#committedAt = performance.now();
     if (this.#timer === undefined) this.#arm(IDLE.after);
@@ -295,7 +299,7 @@ export class CheckpointPolicy {
   #adapt({ duration, complete }: Attempt): void {
     if (!complete || this.#backlog < STEP.least) return;
     const fitting = (this.#backlog * STEP_TIME) / Math.max(duration, 1);
-    this.#step = Math.min(STEP.most, Math.max(STEP.least, (this.#step + fitting) / 2));
+    this.#step = Math.min(this.#mostAStep, Math.max(STEP.least, (this.#step + fitting) / 2));
   }
 
   #note(attempt: Attempt): void {
