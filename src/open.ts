@@ -63,9 +63,13 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   try {
     // Looked up again: by now the file exists, and has an identity.
     const decision = decide(gather(settings, lookUpPath(settings.file), opened));
-    file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, onlyReads ? 'read' : 'write');
+    file = enterFile(
+      isTransient(path) ? undefined : decision.facts.realPath,
+      onlyReads ? 'read' : 'write',
+      decision.journal === 'wal',
+    );
     const strategy = onlyReads
-      ? startReading(settings, connector, connection, decision, migrations)
+      ? startReading(settings, connector, connection, decision, file, migrations)
       : await start(settings, connector, connection, decision, file, migrations);
     const entered = file;
     return new SluiceDatabase<G>(strategy, decision, () => {
@@ -86,7 +90,7 @@ async function start(
   file: OpenFile,
   migrations: Migrations,
 ): Promise<Strategy> {
-  const { repositories, readers, maxQueue, timeout } = settings;
+  const { repositories, timeout } = settings;
   const owner = {};
   const openReader = (): Connection => connector.reader().connection;
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
@@ -94,18 +98,14 @@ async function start(
   if (migrations.length > 0 && isBehind(connection, migrations)) {
     await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
   }
-  if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
-  return new PerContext({
-    owner,
-    file: decision.facts.file,
-    repositories,
-    writer,
-    firstReader: undefined,
-    openReader,
-    readers,
-    maxQueue,
-    timeout,
-  });
+  const { checkpoints } = file.lane;
+  const parts = { ...settings, owner, file: decision.facts.file };
+  const strategy =
+    decision.strategy === 'shared'
+      ? new Shared(repositories, writer, timeout)
+      : new PerContext({ ...parts, writer, firstReader: undefined, openReader, checkpoints });
+  checkpoints?.addWriter(writer);
+  return strategy;
 }
 
 /** A database that nobody here may write has readers only; under `shared` one, which is then the one handle. */
@@ -114,6 +114,7 @@ function startReading(
   connector: Connector,
   firstReader: Connection,
   decision: Decision,
+  file: OpenFile,
   migrations: Migrations,
 ): Strategy {
   if (migrations.length > 0 && isBehind(firstReader, migrations)) {
@@ -131,6 +132,7 @@ function startReading(
     readers: decision.strategy === 'shared' ? 1 : readers,
     maxQueue,
     timeout,
+    checkpoints: file.lane.checkpoints,
   });
 }
 

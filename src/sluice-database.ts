@@ -10,6 +10,7 @@ import {
 import { type Scope } from './context/scope.ts';
 import { type Decision } from './connection/decide.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
+import { type CheckpointReport } from './maintenance/checkpoint.ts';
 import { adviceOn } from './observe/advice.ts';
 import { callChannel } from './observe/trace.ts';
 import { nearMiss } from './near-miss.ts';
@@ -72,6 +73,14 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     return runInScope(this.#strategy.owner, undefined, run);
   }
 
+  async checkpoint(): Promise<CheckpointReport> {
+    const context = currentContext();
+    const scope = scopeOf(context, this);
+    if (scope !== undefined) throw insideScope('checkpoint', scope, 'which would be in its way; call it afterwards');
+    if (this.#closing !== undefined) throw this.#closed('checkpoint');
+    return this.#strategy.checkpoint(context);
+  }
+
   stats(): DatabaseStats {
     return { ...this.#strategy.stats(), advice: adviceOn(this.#strategy.methods) };
   }
@@ -80,8 +89,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     const drain = drainOf(options);
     const scope = scopeOf(currentContext(), this.#strategy.owner);
     if (scope !== undefined) {
-      const message = `close: called inside a ${scope.label} of the same database, for which it would wait; close it afterwards`;
-      return Promise.reject(new ContextError(message));
+      return Promise.reject(insideScope('close', scope, 'for which it would wait; close it afterwards'));
     }
     this.#closing ??= this.#close();
     // A later call may bring the deadline that the first one left out, as a signal handler would.
@@ -158,6 +166,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
   const scope = context?.scopes.get(owner);
   return scope?.entered === true ? scope : undefined;
+}
+
+function insideScope(label: string, scope: Scope, why: string): ContextError {
+  return new ContextError(`${label}: called inside a ${scope.label} of the same database, ${why}`);
 }
 
 function aborted(label: string, signal: AbortSignal): Error {

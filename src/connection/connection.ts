@@ -212,6 +212,30 @@ export class Connection {
     }
   }
 
+  /**
+   * Makes it fit for whoever gets it next: outside any transaction, no statement under way, `query_only` as its role wants
+   * it. Never throws.
+   *
+   * A handler can leave none of this behind. `query_only` is set by a pragma with a value, which is refused by its text,
+   * and statements are lent without `iterate`. So it is asked once for each lease, and not for each synchronous read.
+   *
+   * @returns `broken` when it must not serve anybody any more
+   */
+  makeClean(): 'clean' | 'repaired' | 'broken' {
+    const { handle } = this;
+    const expected = this.role === 'reader' ? 1 : 0;
+    try {
+      // Refused by the driver while a statement is under way, which pins the state that it reads.
+      handle.exec('');
+      if (!handle.inTransaction && handle.pragma('query_only', { simple: true }) === expected) return 'clean';
+      this.rollback();
+      handle.pragma(`query_only = ${expected}`);
+      return handle.inTransaction ? 'broken' : 'repaired';
+    } catch {
+      return 'broken';
+    }
+  }
+
   /** Takes the effects that handlers have asked for since the last time. */
   takeEffects(): readonly Effect[] {
     if (this.#effects.length === 0) return NO_EFFECTS;

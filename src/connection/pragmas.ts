@@ -9,7 +9,8 @@
  * | `foreign_keys` | ON | ON | off by default in SQLite's own builds |
  * | `temp_store` | MEMORY | MEMORY | no temporary files beside the database |
  * | `cache_size` | -16000 | same | 16 MB a connection |
- * | `journal_size_limit` | 64 MiB | – | a WAL that once grew is cut back at the next checkpoint |
+ * | `journal_size_limit` | 64 MiB | – | a longer WAL is emptied once nobody reads from it, see maintenance/checkpoint.ts |
+ * | `wal_autocheckpoint` | 0 | – | checkpoints run between batches instead of inside COMMIT |
  * | `trusted_schema` | OFF | OFF | a hostile file's views and triggers call no unsafe function |
  * | `query_only` | OFF | ON | a write hidden in a read is refused by SQLite itself |
  *
@@ -44,7 +45,13 @@ const OWNED = new Map([
 
 /** In the order in which they are set. */
 const PROFILE: Readonly<Record<PragmaProfile['role'], PragmaOptions>> = {
-  writer: { temp_store: 2, cache_size: -16_000, journal_size_limit: 64 * 1024 * 1024, trusted_schema: 0 },
+  writer: {
+    temp_store: 2,
+    cache_size: -16_000,
+    journal_size_limit: 64 * 1024 * 1024,
+    wal_autocheckpoint: 0,
+    trusted_schema: 0,
+  },
   reader: { temp_store: 2, cache_size: -16_000, trusted_schema: 0 },
 };
 

@@ -1,5 +1,7 @@
-/** Sluice's own folder, as frames name it: these frames say nothing to a user. */
-const OWN_FOLDER = new URL('../', import.meta.url).href;
+import { fileURLToPath } from 'node:url';
+
+/** Sluice's own folder, as frames name it (some loaders give paths): these frames say nothing to a user. */
+const OWN_FOLDERS = [new URL('../', import.meta.url).href, fileURLToPath(new URL('../', import.meta.url))];
 
 /** Where something was called from. Capturing is cheap; the text is made only when an error needs it. */
 export class CallSite {
@@ -10,6 +12,6 @@ export class CallSite {
     const frames = this.#error.stack?.split('\n').slice(1) ?? [];
     return frames
       .map((frame) => frame.trim())
-      .find((frame) => !frame.includes(OWN_FOLDER) && !frame.includes('(node:'));
+      .find((frame) => !OWN_FOLDERS.some((folder) => frame.includes(folder)) && !frame.includes('(node:'));
   }
 }

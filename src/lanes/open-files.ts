@@ -25,10 +25,15 @@ export function writerCount(realPath: string): number {
   return openFiles.get(keyOf(realPath))?.writers ?? 0;
 }
 
-/** Enters the file (which exists by now), or a private entry for a database without one. */
-export function enterFile(realPath: string | undefined, access: 'read' | 'write'): OpenFile {
+/**
+ * Enters the file (which exists by now), or a private entry for a database without one.
+ * @param wal whether it is in WAL mode
+ */
+export function enterFile(realPath: string | undefined, access: 'read' | 'write', wal: boolean): OpenFile {
   const writers = access === 'write' ? 1 : 0;
-  if (realPath === undefined) return { key: '', lane: new WriteLane('a database in memory'), users: 1, writers };
+  if (realPath === undefined) {
+    return { key: '', lane: new WriteLane('a database in memory', 'no-wal'), users: 1, writers };
+  }
   const key = keyOf(realPath);
   const known = openFiles.get(key);
   if (known !== undefined) {
@@ -36,7 +41,7 @@ export function enterFile(realPath: string | undefined, access: 'read' | 'write'
     known.writers += writers;
     return known;
   }
-  const entry: OpenFile = { key, lane: new WriteLane(realPath), users: 1, writers };
+  const entry: OpenFile = { key, lane: new WriteLane(realPath, wal ? 'wal' : 'no-wal'), users: 1, writers };
   openFiles.set(key, entry);
   return entry;
 }

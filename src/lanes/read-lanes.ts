@@ -2,14 +2,13 @@ import { CallSite } from '../context/call-site.ts';
 import { abortError, type Ambient, tenantsOf, timerDelay } from '../context/context.ts';
 import { type Tenancy, type Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
-import { describeHolder, type Holder, QueueFullError, TimeoutError } from '../errors.ts';
+import { holderOf, type Lease } from '../context/lease.ts';
+import { describeHolder, QueueFullError, TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
 
-interface Lease {
+interface ReaderLease extends Lease {
   readonly tenant: Tenant;
-  readonly since: number;
-  readonly site: CallSite;
 }
 
 interface Waiter {
@@ -32,15 +31,24 @@ export class ReadLanes implements Tenancy {
   readonly #idle: Connection[] = [];
   readonly #waiting = new Fifo<Waiter>();
   readonly #drained: (() => void)[] = [];
-  readonly #leases = new Map<Connection, Lease>();
+  /** In the order in which they were lent. */
+  readonly #leases = new Map<Connection, ReaderLease>();
+  readonly #returned: (lease: Lease) => void;
+  #repaired = 0;
+  #discarded = 0;
 
-  /** @param file for messages */
+  /**
+   * @param file for messages
+   * @param returned told of each lease that ended, when its reader looks at no old state any more
+   */
   constructor(
     open: () => Connection,
     { file, max, maxQueue }: { readonly file: string; readonly max: number; readonly maxQueue: number },
     first: Connection | undefined,
+    returned: (lease: Lease) => void,
   ) {
     this.name = `a reader of ${file}`;
+    this.#returned = returned;
     if (first !== undefined) this.#idle.push(first);
     this.#open = open;
     this.#max = max;
@@ -57,7 +65,21 @@ export class ReadLanes implements Tenancy {
   }
 
   stats(): ReaderStats {
-    return { open: this.size, leased: this.#leases.size, waiting: this.#waiting.length };
+    const oldest = this.oldest();
+    return {
+      open: this.size,
+      leased: this.#leases.size,
+      waiting: this.#waiting.length,
+      oldest: oldest === undefined ? undefined : holderOf(oldest),
+      repaired: this.#repaired,
+      discarded: this.#discarded,
+    };
+  }
+
+  /** The lease that began first of those that have not ended. */
+  oldest(): Lease | undefined {
+    for (const lease of this.#leases.values()) return lease;
+    return undefined;
   }
 
   /** A reader that is free right now, still owned by the lanes: for a synchronous read. */
@@ -81,7 +103,7 @@ export class ReadLanes implements Tenancy {
     if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
     const site = new CallSite();
     const take = (connection: Connection): Connection => {
-      this.#leases.set(connection, { tenant, since: performance.now(), site });
+      this.#leases.set(connection, { label, tenant, since: performance.now(), site });
       return connection;
     };
     if (this.#waiting.length === 0 && this.idle() !== undefined) {
@@ -136,13 +158,26 @@ export class ReadLanes implements Tenancy {
     });
   }
 
-  /** Takes a reader back. One that is not clean is closed; the next caller opens another. */
+  /** Takes a reader back. One that cannot be made clean is closed; the next caller opens another. */
   giveBack(connection: Connection): void {
+    const lease = this.#leases.get(connection);
     this.#leases.delete(connection);
-    if (connection.inTransaction) connection.close();
+    const state = connection.makeClean();
+    if (state === 'broken') this.#discard(connection);
     else this.#idle.push(connection);
+    if (state === 'repaired') this.#repaired += 1;
+    if (lease !== undefined) this.#returned(lease);
     this.#serve();
     if (this.#leases.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+  }
+
+  #discard(connection: Connection): void {
+    this.#discarded += 1;
+    try {
+      connection.close();
+    } catch {
+      // A statement is under way on it, and nothing but its end lets the driver close it.
+    }
   }
 
   #serve(): void {
@@ -184,16 +219,8 @@ export class ReadLanes implements Tenancy {
   }
 
   #timeout(label: string, waited: number): TimeoutError {
-    let oldest: Lease | undefined;
-    for (const lease of this.#leases.values()) if (oldest === undefined || lease.since < oldest.since) oldest = lease;
-    const holder: Holder | undefined =
-      oldest === undefined
-        ? undefined
-        : {
-            label: oldest.tenant.label,
-            heldFor: performance.now() - oldest.since,
-            site: oldest.site.describe(),
-          };
+    const oldest = this.oldest();
+    const holder = oldest === undefined ? undefined : holderOf(oldest);
     return new TimeoutError(
       `${label}: waited ${Math.round(waited)} ms for one of ${this.#max} readers` +
         (holder === undefined ? '' : `; one is held by ${describeHolder(holder)}`) +

@@ -63,7 +63,7 @@ export async function runTransaction<T>(
     throw error;
   } finally {
     connection.rollback();
-    if (connection.inTransaction) seat.replace();
+    if (connection.makeClean() === 'broken') seat.replace();
     lane.release();
   }
 }

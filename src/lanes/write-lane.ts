@@ -10,7 +10,8 @@
  *    a time slice, so that timers and I/O run however many callers there are. A turn costs a lone caller a tenth of a durable
  *    write, so it is not taken for nothing.
  * 4. While another process holds the lock, the head waits and BEGIN is tried again, with jitter, until its deadline.
- * 5. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
+ * 5. The WAL's checkpoints run between two batches, after the loop has turned, so that nobody's answer waits for one.
+ * 6. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
 import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
@@ -25,6 +26,7 @@ import {
   QueueFullError,
   TimeoutError,
 } from '../errors.ts';
+import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { Batch, type BatchEnd, commitBatch, undo } from './batch.ts';
 import { runAlone } from './lone-call.ts';
@@ -70,6 +72,8 @@ interface LaneHolder {
 /** The lane. */
 export class WriteLane implements Tenancy {
   readonly name: string;
+  /** Keeps the WAL in bounds; `undefined` where there is none. */
+  readonly checkpoints: CheckpointPolicy | undefined;
   readonly #queue = new Fifo<LaneEntry>();
   #holder: LaneHolder | undefined;
   /** The lane is running, or somebody is on the way to run it. */
@@ -86,10 +90,15 @@ export class WriteLane implements Tenancy {
   #gone = 0;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
+  #chore: (() => void) | undefined;
 
-  /** @param file for messages */
-  constructor(file: string) {
+  /** @param file its real path, also for messages */
+  constructor(file: string, journal: 'wal' | 'no-wal') {
     this.name = `the write lane of ${file}`;
+    if (journal === 'no-wal') return;
+    this.checkpoints = new CheckpointPolicy(file, (chore) => {
+      this.#between(chore);
+    });
   }
 
   /** Entries that wait. */
@@ -162,7 +171,14 @@ export class WriteLane implements Tenancy {
   release(): void {
     if (this.#holder === undefined) throw new InternalError('the write lane was released while nobody held it');
     this.#holder = undefined;
-    if (this.#queue.length > 0 && !this.#scheduled) this.#runAfterThisTick();
+    this.checkpoints?.committed();
+    if ((this.#queue.length > 0 || this.#chore !== undefined) && !this.#scheduled) this.#runAfterThisTick();
+  }
+
+  /** Has something done while nobody holds the lane; it is nobody's turn and stands in no queue. */
+  #between(chore: () => void): void {
+    this.#chore = chore;
+    if (this.#holder === undefined && !this.#scheduled) this.#runAfterTheLoopTurned();
   }
 
   /** A handler that is running on the connection, and calls the api, is company too. */
@@ -191,6 +207,11 @@ export class WriteLane implements Tenancy {
   }
 
   readonly #run = (): void => {
+    const chore = this.#chore;
+    if (chore !== undefined && this.#holder === undefined) {
+      this.#chore = undefined;
+      chore();
+    }
     while (this.#holder === undefined) {
       const entry = this.#peek();
       if (entry === undefined) break;
@@ -294,7 +315,9 @@ export class WriteLane implements Tenancy {
     call.promise.then(this.#standAlone, this.#standAlone);
     // Still scheduled: what an effect calls waits for the end of the tick, or a chain of effects would never return.
     call.settle(end);
-    if (since - this.#turnedAt >= 2 * seat.limits.slice || this.#queue.length > 0) this.#runAfterTheLoopTurned();
+    this.checkpoints?.committed();
+    const hogging = since - this.#turnedAt >= 2 * seat.limits.slice;
+    if (hogging || this.#queue.length > 0 || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#scheduled = false;
   }
 
@@ -359,7 +382,7 @@ export class WriteLane implements Tenancy {
     this.#putBack(seat, end.again);
     // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.
     const hogging = performance.now() - this.#turnedAt >= seat.limits.slice;
-    if (hogging || this.#peek() !== undefined) this.#runAfterTheLoopTurned();
+    if (hogging || this.#peek() !== undefined || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#rest();
     if (end.kind === 'done') {
       seat.stats.batchSize.record(end.ended.length);
@@ -367,6 +390,7 @@ export class WriteLane implements Tenancy {
     } else {
       end.guilty?.call.reject(end.guilty.error, 'rolled-back');
     }
+    this.checkpoints?.committed();
   }
 
   #trace(end: Exclude<BatchEnd, { kind: 'commit-busy' }>): BatchTrace {

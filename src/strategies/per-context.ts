@@ -13,12 +13,11 @@ import { abandonAll, type Running } from '../lanes/running.ts';
 import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
+import { type CheckpointPolicy, type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { finishFile } from '../maintenance/finish.ts';
-import { type WriteStats } from '../observe/lane-stats.ts';
-import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
-import { type Strategy } from './strategy.ts';
+import { type Strategy, type StrategyStats } from './strategy.ts';
 
 /** What the strategy is made of. */
 export interface PerContextParts {
@@ -37,6 +36,8 @@ export interface PerContextParts {
   /** Calls at most that wait for a reader. */
   readonly maxQueue: number;
   readonly timeout: number;
+  /** Of the file; absent where it has no WAL. */
+  readonly checkpoints: CheckpointPolicy | undefined;
 }
 
 /** The strategy `per-context`. */
@@ -45,24 +46,20 @@ export class PerContext implements Strategy {
   readonly methods: MethodTable;
   readonly #writer: Writer | undefined;
   readonly #readers: ReadLanes;
+  readonly #checkpoints: CheckpointPolicy | undefined;
   readonly #timeout: number;
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
 
-  constructor({
-    owner,
-    file,
-    repositories,
-    writer,
-    firstReader,
-    openReader,
-    readers,
-    maxQueue,
-    timeout,
-  }: PerContextParts) {
+  constructor(parts: PerContextParts) {
+    const { owner, file, repositories, writer, firstReader, openReader, readers, maxQueue, timeout, checkpoints } =
+      parts;
     this.owner = owner;
     this.#writer = writer;
-    this.#readers = new ReadLanes(openReader, { file, max: readers, maxQueue }, firstReader);
+    this.#checkpoints = checkpoints;
+    this.#readers = new ReadLanes(openReader, { file, max: readers, maxQueue }, firstReader, (lease) => {
+      checkpoints?.returned(lease);
+    });
     this.#timeout = timeout;
     try {
       const connection = writer?.connection ?? firstReader;
@@ -73,6 +70,7 @@ export class PerContext implements Strategy {
       this.#readers.close();
       throw error;
     }
+    checkpoints?.addReaders(this.#readers);
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
@@ -104,8 +102,16 @@ export class PerContext implements Strategy {
     return this.#lend(request, (reader) => runSnapshot(reader, request, run));
   }
 
-  stats(): { readonly writes: WriteStats | undefined; readonly readers: ReaderStats } {
-    return { writes: this.#writer?.stats.read(this.#writer.queued), readers: this.#readers.stats() };
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    return this.#writer?.checkpoint(context) ?? refuseWrite('checkpoint');
+  }
+
+  stats(): StrategyStats {
+    return {
+      writes: this.#writer?.stats.read(this.#writer.queued),
+      readers: this.#readers.stats(),
+      wal: this.#checkpoints?.stats(),
+    };
   }
 
   async idle(): Promise<void> {
@@ -119,6 +125,7 @@ export class PerContext implements Strategy {
   }
 
   close(): void {
+    this.#checkpoints?.removeReaders(this.#readers);
     this.#readers.close();
     if (this.#writer === undefined) return;
     finishFile(this.#writer.connection);

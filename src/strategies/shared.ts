@@ -11,12 +11,14 @@ import { retryBusy } from '../lanes/retry.ts';
 import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { finishFile } from '../maintenance/finish.ts';
-import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
-import { type Strategy } from './strategy.ts';
+import { type Strategy, type StrategyStats } from './strategy.ts';
+
+const NO_READERS: ReaderStats = { open: 0, leased: 0, waiting: 0, oldest: undefined, repaired: 0, discarded: 0 };
 
 /** The strategy `shared`. */
 export class Shared implements Strategy {
@@ -82,8 +84,13 @@ export class Shared implements Strategy {
     };
   }
 
-  stats(): { readonly writes: WriteStats; readonly readers: ReaderStats } {
-    return { writes: this.#writer.stats.read(this.#writer.queued), readers: { open: 0, leased: 0, waiting: 0 } };
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    return this.#writer.checkpoint(context);
+  }
+
+  stats(): StrategyStats {
+    const { stats, queued, lane } = this.#writer;
+    return { writes: stats.read(queued), readers: NO_READERS, wal: lane.checkpoints?.stats() };
   }
 
   async idle(): Promise<void> {

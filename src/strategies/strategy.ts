@@ -1,8 +1,17 @@
 import { type Ambient } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
+import { type WalStats } from '../observe/wal-stats.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
+
+/** What a strategy counts. */
+export interface StrategyStats {
+  readonly writes: WriteStats | undefined;
+  readonly readers: ReaderStats;
+  readonly wal: WalStats | undefined;
+}
 
 /** How calls reach connections. A `Database` holds exactly one. */
 export interface Strategy {
@@ -15,7 +24,9 @@ export interface Strategy {
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
   /** Runs a callback whose reads all see one state. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
-  stats(): { readonly writes: WriteStats | undefined; readonly readers: ReaderStats };
+  /** Empties the WAL into the database; a turn in the write lane. */
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport>;
+  stats(): StrategyStats;
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
   /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */

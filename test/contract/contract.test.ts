@@ -4,6 +4,7 @@ import { STRATEGIES } from '../support/strategies.ts';
 import { acknowledgedMeansCommitted } from './acknowledged.ts';
 import { asyncHandlers } from './async-handlers.ts';
 import { atomicCalls } from './atomic-calls.ts';
+import { boundedWal } from './bounded-wal.ts';
 import { closing } from './closing.ts';
 import { deadlocks } from './deadlocks.ts';
 import { isolatedFailures } from './isolated-failures.ts';
@@ -32,5 +33,6 @@ for (const strategy of STRATEGIES) {
     misuse(strategy);
     closing(strategy);
     asyncHandlers(strategy);
+    boundedWal(strategy);
   });
 }
