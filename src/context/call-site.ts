@@ -1,5 +1,4 @@
-/** Sluice's own folder, as frames name it: these frames say nothing to a user. */
-const OWN_FOLDER = new URL('../', import.meta.url).href;
+import { OWN_FOLDER } from '../own-folder.ts';
 
 /** Where something was called from. Capturing is cheap; the text is made only when an error needs it. */
 export class CallSite {
