@@ -1,4 +1,5 @@
 import { isMainThread } from 'node:worker_threads';
+import { loadAsyncDriver } from './connection/async-bench.ts';
 import { type Connection } from './connection/connection.ts';
 import { Connector, linkedSqliteVersion } from './connection/connector.ts';
 import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
@@ -20,7 +21,7 @@ import { type Strategy } from './strategies/strategy.ts';
 /** SQLite itself waits while a connection is being opened, and the thread with it: never longer than this, in ms. */
 const MAX_OPENING_WAIT = 5000;
 
-type Migrations = ReturnType<typeof readMigrations>;
+type Migrations = Awaited<ReturnType<typeof readMigrations>>;
 
 /**
  * Opens a database: looks the facts up, decides how calls may reach the file, brings it up to date, and gives the api.
@@ -38,9 +39,11 @@ type Migrations = ReturnType<typeof readMigrations>;
  */
 export async function open<G extends Registry>(options: OpenOptions<G>): Promise<Database<G>> {
   const settings = readOptions(options);
+  const migrations = settings.migrations === undefined ? [] : await readMigrations(settings.migrations);
+  const asyncDriver = await loadAsyncDriver(settings.repositories);
+  // From here to the registry of open files nothing is awaited but SQLite's lock: what is looked up is what is opened.
   const path = lookUpPath(settings.file);
   refuseReadonlyNothing(settings, path);
-  const migrations = settings.migrations === undefined ? [] : readMigrations(settings.migrations);
   // Decided once on what is expected, so that a strategy that cannot be safe is refused before a file exists.
   const sqliteVersion = linkedSqliteVersion();
   const plan = writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, settings.readonly);
@@ -49,6 +52,7 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   const connector = new Connector({
     file: path.file,
     repositories: settings.repositories,
+    asyncDriver,
     durability: settings.durability,
     pragmas: settings.pragmas,
     busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),

@@ -6,6 +6,7 @@ import {
   ClosedError,
   ContextError,
   CorruptError,
+  defineAsyncRepository,
   defineRepositories,
   defineRepository,
   HandlerError,
@@ -193,6 +194,23 @@ export function misuse(strategy: StrategyUnderTest): void {
         const error = await rejection(db.api.entries.unrun('a'), HandlerError);
         expect(error.message).toMatch(/a query that was not run/);
         expect(committed(dir)).toEqual([]);
+      });
+
+      test.runIf(strategy.inThread)('an asynchronous repository in a synchronous handler is refused', async () => {
+        const asynchronous = defineAsyncRepository(entries);
+        createLedger(dir.file());
+        await using db = await open({
+          file: dir.file(),
+          strategy: strategy.name,
+          repositories: defineRepositories(import.meta.url, {
+            entries: defineRepository(entries, {
+              writes: (_, { use }) => ({ go: () => Object.keys(use(asynchronous as never)).length }),
+            }),
+          }),
+        });
+        const error = await rejection(db.api.entries.go(), HandlerError);
+        expect(error.message).toMatch(/its handlers are asynchronous/);
+        expect(error.outcome).toBe('rolled-back');
       });
 
       test.for([
