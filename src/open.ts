@@ -6,7 +6,7 @@ import { decide, type Decision, type JournalPlan, journalPlan } from './connecti
 import { type Facts, hasWalResetBug, lookUpPath, type PathFacts } from './connection/facts.ts';
 import { type Database } from './database.ts';
 import { MigrationError, OptionError, StorageError } from './errors.ts';
-import { enterFile, leaveFile, openCount, type OpenFile, writerCount } from './lanes/open-files.ts';
+import { enterFile, leaveFile, openCount, type OpenFile, refuseOtherName, writerCount } from './lanes/open-files.ts';
 import { retryBusy } from './lanes/retry.ts';
 import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
@@ -31,7 +31,8 @@ type Migrations = Awaited<ReturnType<typeof readMigrations>>;
  * @example
  * await using db = await open({ file: 'ledger.db', repositories: ledger, migrations: 'drizzle' });
  * await db.api.accounts.insert({ owner: 'ann' });
- * @throws {OptionError} an option that cannot be used as given; nothing was opened
+ * @throws {OptionError} an option that cannot be used as given, also a second name (hard link) of a file that is open here;
+ *   nothing was opened
  * @throws {StrategyError} the strategy asked for cannot be safe here; nothing was opened
  * @throws {CorruptError} the file is not a database
  * @throws {StorageError} the file cannot be opened
@@ -58,26 +59,36 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),
   });
   const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
+  const access = onlyReads ? 'read' : 'write';
   // SQLite waits itself while WAL is being obtained, but not for every lock that may be in the way.
-  const opened = await retryBusy(`open ${path.file}`, performance.now() + settings.timeout, () =>
-    onlyReads ? connector.reader() : connector.writer(plan),
+  const { connection, decision, file } = await retryBusy(
+    `open ${path.file}`,
+    performance.now() + settings.timeout,
+    // In one go: an open of the same file under another name comes before it or after it, and one of the two is refused.
+    () => {
+      if (!isTransient(path)) refuseOtherName(path.realPath);
+      const opened = onlyReads ? connector.reader() : connector.writer(plan);
+      try {
+        // Looked up again: by now the file exists, and has an identity.
+        const decision = decide(gather(settings, lookUpPath(settings.file), opened));
+        const file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, access);
+        return { connection: opened.connection, decision, file };
+      } catch (error) {
+        opened.connection.close();
+        throw error;
+      }
+    },
   );
-  const { connection } = opened;
-  let file: OpenFile | undefined;
   try {
-    // Looked up again: by now the file exists, and has an identity.
-    const decision = decide(gather(settings, lookUpPath(settings.file), opened));
-    file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, onlyReads ? 'read' : 'write');
     const strategy = onlyReads
       ? startReading(settings, connector, connection, decision, migrations)
       : await start(settings, connector, connection, decision, file, migrations);
-    const entered = file;
     return new SluiceDatabase<G>(strategy, decision, () => {
-      leaveFile(entered, onlyReads ? 'read' : 'write');
+      leaveFile(file, access);
     });
   } catch (error) {
     connection.close();
-    if (file !== undefined) leaveFile(file, onlyReads ? 'read' : 'write');
+    leaveFile(file, access);
     throw error;
   }
 }

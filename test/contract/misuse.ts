@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { sql } from 'drizzle-orm';
 import { describe, expect, test } from 'vitest';
@@ -101,6 +101,44 @@ export function misuse(strategy: StrategyUnderTest): void {
 
       test('reading only what does not exist is refused', async () => {
         await expectRefused({ file: dir.file(), readonly: true }, StorageError, /no such file/);
+      });
+
+      test.for([['to be written', false] as const, ['to be read', true] as const])(
+        'a second hard link of a file that is open is refused %s, and a second open by the same name is not',
+        async ([, readonly]) => {
+          const db = await openLedger(dir, strategy);
+          linkSync(dir.file(), dir.file('second.db'));
+          const before = { files: readdirSync(dir.path), descriptors: dir.descriptors() };
+          const error = await rejection(
+            openLedger(dir, strategy, { file: dir.file('second.db'), readonly }),
+            OptionError,
+          );
+          expect(error.message).toContain(`open ${dir.file('second.db')}: `);
+          expect(error.message).toContain(`open it as ${dir.file()}`);
+          expect({ files: readdirSync(dir.path), descriptors: dir.descriptors() }).toEqual(before);
+
+          await db.api.entries.run('a', ['row']);
+          const again = await openLedger(dir, strategy, { readonly });
+          expect(await again.api.entries.count()).toBe(1);
+          await Promise.all([db.close(), again.close()]);
+          const other = await openLedger(dir, strategy, { file: dir.file('second.db') });
+          expect(await other.api.entries.count()).toBe(1);
+          await rejection(openLedger(dir, strategy, { readonly }), OptionError);
+        },
+      );
+
+      test('of two hard links that are opened at once one is refused, before it makes a journal of its own', async () => {
+        // open(first):  looks up … opens, enters …              resolves
+        // open(second):            looks up …     finds it entered, refused
+        createLedger(dir.file());
+        linkSync(dir.file(), dir.file('second.db'));
+        const both = await Promise.allSettled([
+          openLedger(dir, strategy),
+          openLedger(dir, strategy, { file: dir.file('second.db') }),
+        ]);
+        expect(both.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+        expect(readdirSync(dir.path).filter((name) => name.startsWith('second.db'))).toEqual(['second.db']);
+        expect(dir.descriptors().filter((name) => name.includes('second.db'))).toEqual([]);
       });
 
       test('a registry with one repository under two names, or two under one, is refused', () => {
