@@ -12,6 +12,7 @@ import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
 import { type OpenOptions, readOptions, type Settings } from './options.ts';
 import { describe } from './plain.ts';
+import { rehearse } from './rehearsal.ts';
 import { type Registry } from './repository/types.ts';
 import { SluiceDatabase } from './sluice-database.ts';
 import { PerContext } from './strategies/per-context.ts';
@@ -26,7 +27,8 @@ type Migrations = Awaited<ReturnType<typeof readMigrations>>;
 /**
  * Opens a database: looks the facts up, decides how calls may reach the file, brings it up to date, and gives the api.
  *
- * Every connection's pragmas are set and read back. Whatever fails on the way closes what was opened.
+ * Every connection's pragmas are set and read back. Whatever fails on the way closes what was opened. A file that does not
+ * exist is created only after migrations and factories have been run through once on a database in memory.
  *
  * @example
  * await using db = await open({ file: 'ledger.db', repositories: ledger, migrations: 'drizzle' });
@@ -42,22 +44,26 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   const settings = readOptions(options);
   const migrations = settings.migrations === undefined ? [] : await readMigrations(settings.migrations);
   const asyncDriver = await loadAsyncDriver(settings.repositories);
-  // From here to the registry of open files nothing is awaited but SQLite's lock: what is looked up is what is opened.
-  const path = lookUpPath(settings.file);
+  let path = lookUpPath(settings.file);
   refuseReadonlyNothing(settings, path);
   // Decided once on what is expected, so that a strategy that cannot be safe is refused before a file exists.
   const sqliteVersion = linkedSqliteVersion();
-  const plan = writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, settings.readonly);
+  const plan = planOf(settings, path, sqliteVersion);
   decide(gather(settings, path, { sqliteVersion, journalMode: expectedJournal(path, plan) }));
 
-  const connector = new Connector({
-    file: path.file,
+  const common = {
     repositories: settings.repositories,
     asyncDriver,
     durability: settings.durability,
     pragmas: settings.pragmas,
     busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),
-  });
+  };
+  if (!path.exists && !isTransient(path)) {
+    await rehearse(common, migrations, settings.timeout);
+    path = lookUpPath(settings.file);
+  }
+  // From here to the registry of open files nothing is awaited but SQLite's lock: what was looked up is what is opened.
+  const connector = new Connector({ ...common, file: path.file });
   const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
   const access = onlyReads ? 'read' : 'write';
   // SQLite waits itself while WAL is being obtained, but not for every lock that may be in the way.
@@ -67,7 +73,7 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     // In one go: an open of the same file under another name comes before it or after it, and one of the two is refused.
     () => {
       if (!isTransient(path)) refuseOtherName(path.realPath);
-      const opened = onlyReads ? connector.reader() : connector.writer(plan);
+      const opened = onlyReads ? connector.reader() : connector.writer(planOf(settings, path, sqliteVersion));
       try {
         // Looked up again: by now the file exists, and has an identity.
         const decision = decide(gather(settings, lookUpPath(settings.file), opened));
@@ -134,6 +140,11 @@ function startReading(
     maxQueue,
     timeout,
   });
+}
+
+/** The journal to ask for; of a file that is written here already it has been asked. */
+function planOf({ readonly }: Settings, path: PathFacts, sqliteVersion: string): JournalPlan {
+  return writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, readonly);
 }
 
 /** What the caller asks and what was found, as `decide` wants it. */

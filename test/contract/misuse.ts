@@ -1,4 +1,5 @@
 import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { sql } from 'drizzle-orm';
 import { describe, expect, test } from 'vitest';
@@ -99,6 +100,31 @@ export function misuse(strategy: StrategyUnderTest): void {
         );
       });
 
+      test('a migration, a pragma or a factory’s table that there is not is refused before there is a file', async () => {
+        const folder = dir.file('drizzle');
+        mkdirSync(join(folder, 'meta'), { recursive: true });
+        const migration = { idx: 0, version: '6', when: 1, tag: '0000_entries', breakpoints: true };
+        const journal = { version: '7', dialect: 'sqlite', entries: [migration] };
+        writeFileSync(join(folder, 'meta/_journal.json'), JSON.stringify(journal));
+        const sqlOf = (table: string) => `CREATE TABLE ${table} (id INTEGER PRIMARY KEY, call TEXT, part INTEGER)`;
+        const prepared = registryOf((db) => {
+          const all = db.select().from(entries).prepare();
+          return { all: () => all.all().length };
+        });
+        const options = { file: dir.file(), repositories: prepared, migrations: folder };
+
+        writeFileSync(join(folder, '0000_entries.sql'), sqlOf('"entries'));
+        await expectRefused(options, MigrationError, /nothing was applied/);
+        writeFileSync(join(folder, '0000_entries.sql'), sqlOf('others'));
+        await expectRefused(options, Error, /no such table: entries/);
+        writeFileSync(join(folder, '0000_entries.sql'), sqlOf('entries'));
+        await expectRefused({ ...options, pragmas: { cache_sice: 1 } }, OptionError, /no pragma "cache_sice"/);
+
+        const pragmas = { mmap_size: 1_000_000 };
+        await using db = await open({ ...options, strategy: strategy.name, pragmas });
+        expect(Object.keys(db.api.entries as object)).toContain('all');
+      });
+
       test('reading only what does not exist is refused', async () => {
         await expectRefused({ file: dir.file(), readonly: true }, StorageError, /no such file/);
       });
@@ -182,6 +208,9 @@ export function misuse(strategy: StrategyUnderTest): void {
           },
         ],
       ] as const)('%s is refused: nothing is written and nothing stays open', async ([, kind, message, writes]) => {
+        // A file that does not exist yet is not created. It would have no tables for a factory to run a statement on.
+        const orNoTable = new RegExp(`${message.source}|no such table`);
+        await expectRefused({ file: dir.file(), repositories: registryOf(writes) }, Error, orNoTable);
         createLedger(dir.file());
         for (const readonly of [false, true]) {
           const options = readonly && strategy.name === 'per-context' ? { readonly } : {};
