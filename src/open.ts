@@ -1,16 +1,18 @@
 import { isMainThread } from 'node:worker_threads';
+import { loadAsyncDriver } from './connection/async-bench.ts';
 import { type Connection } from './connection/connection.ts';
 import { Connector, linkedSqliteVersion } from './connection/connector.ts';
 import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
 import { type Facts, hasWalResetBug, lookUpPath, type PathFacts } from './connection/facts.ts';
 import { type Database } from './database.ts';
 import { MigrationError, OptionError, StorageError } from './errors.ts';
-import { enterFile, leaveFile, openCount, type OpenFile, writerCount } from './lanes/open-files.ts';
+import { enterFile, leaveFile, openCount, type OpenFile, refuseOtherName, writerCount } from './lanes/open-files.ts';
 import { retryBusy } from './lanes/retry.ts';
 import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
 import { type OpenOptions, readOptions, type Settings } from './options.ts';
 import { describe } from './plain.ts';
+import { rehearse } from './rehearsal.ts';
 import { type Registry } from './repository/types.ts';
 import { SluiceDatabase } from './sluice-database.ts';
 import { PerContext } from './strategies/per-context.ts';
@@ -20,17 +22,19 @@ import { type Strategy } from './strategies/strategy.ts';
 /** SQLite itself waits while a connection is being opened, and the thread with it: never longer than this, in ms. */
 const MAX_OPENING_WAIT = 5000;
 
-type Migrations = ReturnType<typeof readMigrations>;
+type Migrations = Awaited<ReturnType<typeof readMigrations>>;
 
 /**
  * Opens a database: looks the facts up, decides how calls may reach the file, brings it up to date, and gives the api.
  *
- * Every connection's pragmas are set and read back. Whatever fails on the way closes what was opened.
+ * Every connection's pragmas are set and read back. Whatever fails on the way closes what was opened. A file that does not
+ * exist is created only after migrations and factories have been run through once on a database in memory.
  *
  * @example
  * await using db = await open({ file: 'ledger.db', repositories: ledger, migrations: 'drizzle' });
  * await db.api.accounts.insert({ owner: 'ann' });
- * @throws {OptionError} an option that cannot be used as given; nothing was opened
+ * @throws {OptionError} an option that cannot be used as given, also a second name (hard link) of a file that is open here;
+ *   nothing was opened
  * @throws {StrategyError} the strategy asked for cannot be safe here; nothing was opened
  * @throws {CorruptError} the file is not a database
  * @throws {StorageError} the file cannot be opened
@@ -38,46 +42,60 @@ type Migrations = ReturnType<typeof readMigrations>;
  */
 export async function open<G extends Registry>(options: OpenOptions<G>): Promise<Database<G>> {
   const settings = readOptions(options);
-  const path = lookUpPath(settings.file);
+  const migrations = settings.migrations === undefined ? [] : await readMigrations(settings.migrations);
+  const asyncDriver = await loadAsyncDriver(settings.repositories);
+  let path = lookUpPath(settings.file);
   refuseReadonlyNothing(settings, path);
-  const migrations = settings.migrations === undefined ? [] : readMigrations(settings.migrations);
   // Decided once on what is expected, so that a strategy that cannot be safe is refused before a file exists.
   const sqliteVersion = linkedSqliteVersion();
-  const plan = writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, settings.readonly);
+  const plan = planOf(settings, path, sqliteVersion);
   decide(gather(settings, path, { sqliteVersion, journalMode: expectedJournal(path, plan) }));
 
-  const connector = new Connector({
-    file: path.file,
+  const common = {
     repositories: settings.repositories,
+    asyncDriver,
     durability: settings.durability,
     pragmas: settings.pragmas,
     busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),
-  });
+  };
+  if (!path.exists && !isTransient(path)) {
+    await rehearse(common, migrations, settings.timeout);
+    path = lookUpPath(settings.file);
+  }
+  // From here to the registry of open files nothing is awaited but SQLite's lock: what was looked up is what is opened.
+  const connector = new Connector({ ...common, file: path.file });
   const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
+  const access = onlyReads ? 'read' : 'write';
   // SQLite waits itself while WAL is being obtained, but not for every lock that may be in the way.
-  const opened = await retryBusy(`open ${path.file}`, performance.now() + settings.timeout, () =>
-    onlyReads ? connector.reader() : connector.writer(plan),
+  const { connection, decision, file } = await retryBusy(
+    `open ${path.file}`,
+    performance.now() + settings.timeout,
+    // In one go: an open of the same file under another name comes before it or after it, and one of the two is refused.
+    () => {
+      if (!isTransient(path)) refuseOtherName(path.realPath);
+      const opened = onlyReads ? connector.reader() : connector.writer(planOf(settings, path, sqliteVersion));
+      try {
+        // Looked up again: by now the file exists, and has an identity.
+        const decision = decide(gather(settings, lookUpPath(settings.file), opened));
+        const realPath = isTransient(path) ? undefined : decision.facts.realPath;
+        const file = enterFile(realPath, access, decision.journal === 'wal');
+        return { connection: opened.connection, decision, file };
+      } catch (error) {
+        opened.connection.close();
+        throw error;
+      }
+    },
   );
-  const { connection } = opened;
-  let file: OpenFile | undefined;
   try {
-    // Looked up again: by now the file exists, and has an identity.
-    const decision = decide(gather(settings, lookUpPath(settings.file), opened));
-    file = enterFile(
-      isTransient(path) ? undefined : decision.facts.realPath,
-      onlyReads ? 'read' : 'write',
-      decision.journal === 'wal',
-    );
     const strategy = onlyReads
       ? startReading(settings, connector, connection, decision, file, migrations)
       : await start(settings, connector, connection, decision, file, migrations);
-    const entered = file;
     return new SluiceDatabase<G>(strategy, decision, () => {
-      leaveFile(entered, onlyReads ? 'read' : 'write');
+      leaveFile(file, access);
     });
   } catch (error) {
     connection.close();
-    if (file !== undefined) leaveFile(file, onlyReads ? 'read' : 'write');
+    leaveFile(file, access);
     throw error;
   }
 }
@@ -134,6 +152,11 @@ function startReading(
     timeout,
     checkpoints: file.lane.checkpoints,
   });
+}
+
+/** The journal to ask for; of a file that is written here already it has been asked. */
+function planOf({ readonly }: Settings, path: PathFacts, sqliteVersion: string): JournalPlan {
+  return writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, readonly);
 }
 
 /** What the caller asks and what was found, as `decide` wants it. */

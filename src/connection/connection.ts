@@ -11,7 +11,7 @@ import {
 } from '../repository/handlers.ts';
 import { type Method } from '../repository/methods.ts';
 import { type AnyRepository, type Repositories } from '../repository/types.ts';
-import { AsyncBench, type StartedRun } from './async-bench.ts';
+import { AsyncBench, type AsyncDriver, type StartedRun } from './async-bench.ts';
 import { distinctKeys, newViolations, violatedForeignKeys } from './foreign-keys.ts';
 import { Gate } from './gate.ts';
 import { GuardedClient, refuseUnfinished } from './guarded-client.ts';
@@ -61,12 +61,20 @@ export class Connection {
   /** Handlers that were seen to run several statements, and so need a transaction for one view of the data. */
   readonly #several = new WeakSet<Handler>();
   #effects: Effect[] = [];
+  readonly #asyncDriver: AsyncDriver | undefined;
   #async: AsyncBench | undefined;
 
-  constructor(handle: Handle, role: 'writer' | 'reader', repositories: Repositories, place: string) {
+  /** @param settings `file` is named in errors; `asyncDriver` may be absent where no repository is asynchronous */
+  constructor(
+    handle: Handle,
+    role: 'writer' | 'reader',
+    settings: { repositories: Repositories; file: string; asyncDriver: AsyncDriver | undefined },
+  ) {
+    const { repositories, file, asyncDriver } = settings;
     this.handle = handle;
     this.role = role;
-    this.#gate = new Gate(place);
+    this.#asyncDriver = asyncDriver;
+    this.#gate = new Gate(file);
     const pending = (): Effect[] => this.#effects;
     this.#client = new GuardedClient(handle, this.#gate, {
       get length() {
@@ -169,7 +177,7 @@ export class Connection {
 
   /** Starts an asynchronous handler inside the transaction that is open. */
   start(method: Method, args: readonly unknown[]): StartedRun {
-    return this.#asyncBench().start(method.access, method.label, method.on(this), args);
+    return this.#asyncBench(method.label).start(method.access, method.label, method.on(this), args);
   }
 
   /** Runs one statement of transaction control. @throws translated errors, `BusyError` among them. */
@@ -286,7 +294,7 @@ export class Connection {
     made.making = true;
     this.#gate.access = 'prepare';
     try {
-      return make(repository, name, repository.kind === 'sync' ? this.#bench : this.#asyncBench().bench);
+      return make(repository, name, repository.kind === 'sync' ? this.#bench : this.#asyncBench(name).bench);
     } catch (error) {
       throw translateError(error, { operation: `factory of ${name}`, handle: this.handle });
     } finally {
@@ -296,8 +304,14 @@ export class Connection {
   }
 
   /** Made for the first asynchronous repository. */
-  #asyncBench(): AsyncBench {
+  #asyncBench(name: string): AsyncBench {
+    if (this.#asyncDriver === undefined) {
+      throw new HandlerError(
+        `${name}: its handlers are asynchronous, and no repository of the registry is; use it in an asynchronous handler`,
+      );
+    }
     return (this.#async ??= new AsyncBench({
+      driver: this.#asyncDriver,
       handle: this.handle,
       gate: this.#gate,
       client: this.#client,

@@ -1,5 +1,6 @@
 import { type Repositories } from '../repository/types.ts';
 import { StorageError } from '../errors.ts';
+import { type AsyncDriver } from './async-bench.ts';
 import { Connection } from './connection.ts';
 import { type Handle, openHandle } from './handle.ts';
 import { type Durability, type PragmaOptions } from './durability.ts';
@@ -12,6 +13,8 @@ export interface ConnectorSettings {
   /** As it is given to SQLite. */
   readonly file: string;
   readonly repositories: Repositories;
+  /** What `loadAsyncDriver` gave for these repositories. */
+  readonly asyncDriver: AsyncDriver | undefined;
   readonly durability: Durability;
   readonly pragmas: PragmaOptions;
   /** How long SQLite itself may wait while a connection is being opened, in ms: it blocks the thread. */
@@ -48,7 +51,7 @@ export class Connector {
   }
 
   #open(role: 'writer' | 'reader', journal: JournalPlan): OpenedConnection {
-    const { file, repositories, durability, pragmas, busyTimeout } = this.#settings;
+    const { file, durability, pragmas, busyTimeout } = this.#settings;
     let handle: Handle | undefined;
     try {
       handle = openHandle(file, { readonly: role === 'reader', busyTimeout });
@@ -57,7 +60,7 @@ export class Connector {
       const journalMode = obtainJournalMode(handle, journal);
       applyPragmas(handle, { role, durability, pragmas, journalMode });
       return {
-        connection: new Connection(handle, role, repositories, file),
+        connection: new Connection(handle, role, this.#settings),
         journalMode,
         sqliteVersion: linkedSqliteVersion(),
       };

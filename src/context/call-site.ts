@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url';
+import { OWN_FOLDER } from '../own-folder.ts';
 
-/** Sluice's own folder, as frames name it (some loaders give paths): these frames say nothing to a user. */
-const OWN_FOLDERS = [new URL('../', import.meta.url).href, fileURLToPath(new URL('../', import.meta.url))];
+/** As frames name it: by URL, or by path where a loader says so. These frames say nothing to a user. */
+const OWN_FOLDERS = [OWN_FOLDER, fileURLToPath(OWN_FOLDER)];
 
 /** Where something was called from. Capturing is cheap; the text is made only when an error needs it. */
 export class CallSite {

@@ -20,7 +20,14 @@ function connector(): Connector {
   const file = dir.file();
   createLedger(file);
   const { repositories } = ledger;
-  return new Connector({ file, repositories, durability: 'normal', pragmas: {}, busyTimeout: 1000 });
+  return new Connector({
+    file,
+    repositories,
+    durability: 'normal',
+    pragmas: {},
+    busyTimeout: 1000,
+    asyncDriver: undefined,
+  });
 }
 
 describe('a reader that is given back', () => {
