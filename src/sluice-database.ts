@@ -75,7 +75,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   async checkpoint(): Promise<CheckpointReport> {
     const context = currentContext();
-    const scope = scopeOf(context, this);
+    const scope = scopeOf(context, this.#strategy.owner);
     if (scope !== undefined) throw insideScope('checkpoint', scope, 'which would be in its way; call it afterwards');
     if (this.#closing !== undefined) throw this.#closed('checkpoint');
     return this.#strategy.checkpoint(context);
