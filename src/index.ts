@@ -58,6 +58,7 @@ export {
 export {
   AbortError,
   BusyError,
+  type BusyKind,
   ClosedError,
   ConstraintError,
   type ConstraintKind,

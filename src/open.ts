@@ -1,5 +1,6 @@
 import { isMainThread } from 'node:worker_threads';
 import { loadAsyncDriver } from './connection/async-bench.ts';
+import { CallSite } from './context/call-site.ts';
 import { type Connection } from './connection/connection.ts';
 import { Connector, linkedSqliteVersion } from './connection/connector.ts';
 import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
@@ -14,13 +15,11 @@ import { type OpenOptions, readOptions, type Settings } from './options.ts';
 import { describe } from './plain.ts';
 import { rehearse } from './rehearsal.ts';
 import { type Registry } from './repository/types.ts';
+import { watchUnclosed } from './unclosed.ts';
 import { SluiceDatabase } from './sluice-database.ts';
 import { PerContext } from './strategies/per-context.ts';
 import { Shared } from './strategies/shared.ts';
 import { type Strategy } from './strategies/strategy.ts';
-
-/** SQLite itself waits while a connection is being opened, and the thread with it: never longer than this, in ms. */
-const MAX_OPENING_WAIT = 5000;
 
 type Migrations = Awaited<ReturnType<typeof readMigrations>>;
 
@@ -41,6 +40,7 @@ type Migrations = Awaited<ReturnType<typeof readMigrations>>;
  * @throws {MigrationError} the migrations do not apply; none was applied
  */
 export async function open<G extends Registry>(options: OpenOptions<G>): Promise<Database<G>> {
+  const site = new CallSite();
   const settings = readOptions(options);
   const migrations = settings.migrations === undefined ? [] : await readMigrations(settings.migrations);
   const asyncDriver = await loadAsyncDriver(settings.repositories);
@@ -56,7 +56,6 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     asyncDriver,
     durability: settings.durability,
     pragmas: settings.pragmas,
-    busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),
   };
   if (!path.exists && !isTransient(path)) {
     await rehearse(common, migrations, settings.timeout);
@@ -66,7 +65,6 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   const connector = new Connector({ ...common, file: path.file });
   const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
   const access = onlyReads ? 'read' : 'write';
-  // SQLite waits itself while WAL is being obtained, but not for every lock that may be in the way.
   const { connection, decision, file } = await retryBusy(
     `open ${path.file}`,
     performance.now() + settings.timeout,
@@ -90,9 +88,17 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     const strategy = onlyReads
       ? startReading(settings, connector, connection, decision, file, migrations)
       : await start(settings, connector, connection, decision, file, migrations);
-    return new SluiceDatabase<G>(strategy, decision, () => {
+    const leave = (): void => {
       leaveFile(file, access);
-    });
+    };
+    const database = new SluiceDatabase<G>(strategy, decision, leave);
+    const release = async (): Promise<void> => {
+      await strategy.idle();
+      strategy.close();
+      leave();
+    };
+    watchUnclosed(database, { file: path.file, site, release });
+    return database;
   } catch (error) {
     connection.close();
     leaveFile(file, access);

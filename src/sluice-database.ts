@@ -1,4 +1,5 @@
 import {
+  abandonWithContext,
   abortError,
   type Ambient,
   type ContextOptions,
@@ -15,11 +16,15 @@ import { adviceOn } from './observe/advice.ts';
 import { callChannel } from './observe/trace.ts';
 import { nearMiss } from './near-miss.ts';
 import { describe } from './plain.ts';
+import { forgetUnclosed } from './unclosed.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
 import { type Api, type ReadApi, type Registry } from './repository/types.ts';
 import { type Strategy } from './strategies/strategy.ts';
 import { type CloseOptions, type CloseReport, type Database, type DatabaseStats } from './database.ts';
+
+/** Milliseconds after which a close that was given no deadline says what it waits for. */
+const PATIENCE = 5000;
 
 /** The one implementation of {@link Database}; what differs is its strategy. */
 export class SluiceDatabase<G extends Registry> implements Database<G> {
@@ -28,7 +33,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #strategy: Strategy;
   readonly #leave: () => void;
   readonly #abandoned: string[] = [];
-  readonly #drains: NodeJS.Timeout[] = [];
+  /** End what may give up on the close. */
+  readonly #stops: (() => void)[] = [];
   #closing: Promise<CloseReport> | undefined;
 
   /** @param leave takes the file out of the registry of open files */
@@ -87,13 +93,25 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
     const drain = drainOf(options);
-    const scope = scopeOf(currentContext(), this.#strategy.owner);
+    const context = currentContext();
+    const scope = scopeOf(context, this.#strategy.owner);
     if (scope !== undefined) {
       return Promise.reject(insideScope('close', scope, 'for which it would wait; close it afterwards'));
     }
     this.#closing ??= this.#close();
     // A later call may bring the deadline that the first one left out, as a signal handler would.
-    if (drain !== undefined) this.#giveUpAfter(drain);
+    if (drain !== undefined) {
+      const timer = setTimeout(() => {
+        this.#giveUp(`did not wait longer than ${drain} ms for it`);
+      }, timerDelay(drain));
+      this.#stops.push(() => {
+        clearTimeout(timer);
+      });
+    }
+    const abandon = (error: Error): void => {
+      this.#giveUp(`its close ended with its context (${error.name})`);
+    };
+    this.#stops.push(abandonWithContext({ label: 'close', abandon }, context));
     return this.#closing;
   }
 
@@ -102,24 +120,29 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   async #close(): Promise<CloseReport> {
+    const reminder = setTimeout(() => {
+      remind(this.decision.facts.file, this.#strategy.running());
+    }, PATIENCE);
+    reminder.unref();
     try {
       await this.#strategy.idle();
       this.#strategy.close();
+    } catch (error) {
+      // Nothing was closed: the next close tries again.
+      this.#closing = undefined;
+      throw error;
     } finally {
-      for (const timer of this.#drains) clearTimeout(timer);
-      this.#leave();
+      clearTimeout(reminder);
+      for (const stop of this.#stops.splice(0)) stop();
     }
+    forgetUnclosed(this);
+    this.#leave();
     return { abandoned: this.#abandoned };
   }
 
-  #giveUpAfter(drain: number): void {
-    const giveUp = (): void => {
-      const labels = this.#strategy.abandon(
-        (label) => new ClosedError(`${label}: the database was closed and did not wait longer than ${drain} ms for it`),
-      );
-      this.#abandoned.push(...labels);
-    };
-    this.#drains.push(setTimeout(giveUp, timerDelay(drain)));
+  #giveUp(why: string): void {
+    const reason = (label: string): ClosedError => new ClosedError(`${label}: the database was closed and ${why}`);
+    this.#abandoned.push(...this.#strategy.abandon(reason));
   }
 
   async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {
@@ -160,6 +183,14 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     error.outcome = 'not-started';
     return error;
   }
+}
+
+function remind(file: string, running: readonly string[]): void {
+  process.emitWarning(
+    `close of ${file}: has waited ${PATIENCE} ms for ${running.join(', ') || 'calls that wait for their turn'}; ` +
+      'end these first, or give close({ drain }) a deadline',
+    { type: 'SluiceWarning', code: 'SLUICE_CLOSE_WAITS' },
+  );
 }
 
 /** The open transaction or snapshot of this database that the caller is in; one that has ended does not count. */

@@ -17,8 +17,6 @@ export interface ConnectorSettings {
   readonly asyncDriver: AsyncDriver | undefined;
   readonly durability: Durability;
   readonly pragmas: PragmaOptions;
-  /** How long SQLite itself may wait while a connection is being opened, in ms: it blocks the thread. */
-  readonly busyTimeout: number;
 }
 
 /** A connection, and what opening it showed. */
@@ -51,10 +49,10 @@ export class Connector {
   }
 
   #open(role: 'writer' | 'reader', journal: JournalPlan): OpenedConnection {
-    const { file, durability, pragmas, busyTimeout } = this.#settings;
+    const { file, durability, pragmas } = this.#settings;
     let handle: Handle | undefined;
     try {
-      handle = openHandle(file, { readonly: role === 'reader', busyTimeout });
+      handle = openHandle(file, role === 'reader' ? 'read' : 'write');
       // Opens the file at last, and tells a database from anything else.
       handle.prepare('SELECT count(*) FROM sqlite_schema').get();
       const journalMode = obtainJournalMode(handle, journal);
@@ -81,7 +79,7 @@ let linkedVersion: string | undefined;
 /** The version of the SQLite that better-sqlite3 carries. The same for every handle, so asked once. */
 export function linkedSqliteVersion(): string {
   if (linkedVersion === undefined) {
-    const handle = openHandle(':memory:', { readonly: false, busyTimeout: 0 });
+    const handle = openHandle(':memory:', 'write');
     linkedVersion = String(handle.prepare('SELECT sqlite_version()').pluck().get());
     handle.close();
   }

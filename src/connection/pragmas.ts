@@ -3,7 +3,7 @@
  *
  * | pragma | writer | reader | why |
  * |---|---|---|---|
- * | `busy_timeout` | a real value, last of all 0 | same | while WAL is being obtained SQLite must wait itself; later every wait is ours and asynchronous |
+ * | `busy_timeout` | 5 ms while a file is converted to WAL, else 0 | 0 | every wait is ours and asynchronous; the conversion takes several locks in a row, and each may be free a moment later |
  * | `journal_mode` | as planned | – | a property of the file: set once, by the first writer |
  * | `synchronous` | NORMAL, FULL, or EXTRA | same | from `durability`: `full` is FULL in WAL mode and EXTRA with a rollback journal |
  * | `foreign_keys` | ON | ON | off by default in SQLite's own builds |
@@ -79,9 +79,20 @@ export function validatePragmas(pragmas: PragmaOptions): PragmaOptions {
  * failing where it cannot change it.
  */
 export function obtainJournalMode(handle: Handle, request: JournalPlan): string {
-  const answer = request === 'keep' ? handle.pragma('journal_mode') : handle.pragma(`journal_mode = ${request}`);
-  return String(firstValue(answer)).toLowerCase();
+  const mode = (source: string): string => String(firstValue(handle.pragma(source))).toLowerCase();
+  const current = mode('journal_mode');
+  // A file that is in WAL mode already needs none of the locks of a conversion.
+  if (request === 'keep' || request === current) return current;
+  handle.pragma(`busy_timeout = ${CONVERTING}`);
+  try {
+    return mode(`journal_mode = ${request}`);
+  } finally {
+    handle.pragma('busy_timeout = 0');
+  }
 }
+
+/** Milliseconds that SQLite itself may wait, once in a file's life; whoever opens tries again after that. */
+const CONVERTING = 5;
 
 /** Applies the profile and reads every value back. @throws {StorageError} where a value did not take. */
 export function applyPragmas(handle: Handle, profile: PragmaProfile): void {

@@ -30,7 +30,6 @@ export class ReadLanes implements Tenancy {
   readonly #maxQueue: number;
   readonly #idle: Connection[] = [];
   readonly #waiting = new Fifo<Waiter>();
-  readonly #drained: (() => void)[] = [];
   /** In the order in which they were lent. */
   readonly #leases = new Map<Connection, ReaderLease>();
   readonly #returned: (lease: Lease) => void;
@@ -168,7 +167,6 @@ export class ReadLanes implements Tenancy {
     if (state === 'repaired') this.#repaired += 1;
     if (lease !== undefined) this.#returned(lease);
     this.#serve();
-    if (this.#leases.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
   }
 
   #discard(connection: Connection): void {
@@ -195,14 +193,6 @@ export class ReadLanes implements Tenancy {
     if (next !== undefined) waiter.resolve(next);
   }
 
-  /** Resolves when every lease has come back. */
-  drained(): Promise<void> {
-    if (this.#leases.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#drained.push(resolve);
-    });
-  }
-
   /** Rejects whoever waits; their labels. */
   abandon(reason: (label: string) => Error): string[] {
     return this.#waiting
@@ -211,6 +201,11 @@ export class ReadLanes implements Tenancy {
         waiter.reject(reason(waiter.label));
         return waiter.label;
       });
+  }
+
+  /** Every reader that is not leased; all there are when nothing runs any more. */
+  all(): readonly Connection[] {
+    return [...this.#idle];
   }
 
   /** Closes every reader. */

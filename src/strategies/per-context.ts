@@ -14,7 +14,7 @@ import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { type CheckpointPolicy, type CheckpointReport } from '../maintenance/checkpoint.ts';
-import { finishFile } from '../maintenance/finish.ts';
+import { closeTogether } from '../maintenance/finish.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
 import { type Strategy, type StrategyStats } from './strategy.ts';
@@ -50,6 +50,8 @@ export class PerContext implements Strategy {
   readonly #timeout: number;
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
+  /** All that has a reader across ticks, or is on the way to one; a close must not overtake it. */
+  readonly #lending = new Set<Promise<unknown>>();
 
   constructor(parts: PerContextParts) {
     const { owner, file, repositories, writer, firstReader, openReader, readers, maxQueue, timeout, checkpoints } =
@@ -115,7 +117,7 @@ export class PerContext implements Strategy {
   }
 
   async idle(): Promise<void> {
-    await this.#readers.drained();
+    await Promise.allSettled(this.#lending);
     await this.#writer?.idle();
   }
 
@@ -124,12 +126,14 @@ export class PerContext implements Strategy {
     return [...reading, ...(this.#writer?.abandon(reason) ?? [])];
   }
 
+  running(): readonly string[] {
+    return [...this.#running, ...(this.#writer?.running ?? [])].map(({ label }) => label);
+  }
+
   close(): void {
-    this.#checkpoints?.removeReaders(this.#readers);
+    closeTogether(this.#readers.all(), this.#writer?.connection);
     this.#readers.close();
-    if (this.#writer === undefined) return;
-    finishFile(this.#writer.connection);
-    this.#writer.connection.close();
+    this.#checkpoints?.removeReaders(this.#readers);
   }
 
   #request(label: string, context: Ambient | undefined): SnapshotRequest {
@@ -143,7 +147,17 @@ export class PerContext implements Strategy {
     };
   }
 
-  async #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
+  #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
+    const lent = this.#lendInTurn(request, run);
+    this.#lending.add(lent);
+    const over = (): void => {
+      this.#lending.delete(lent);
+    };
+    lent.then(over, over);
+    return lent;
+  }
+
+  async #lendInTurn<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
     const { tenant, deadline, context } = request;
     // To open a reader may find SQLite recovering a file that another process left behind.
     const reader = await retryBusy(tenant.label, deadline, () => this.#readers.lease(tenant, deadline, context));

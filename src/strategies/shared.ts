@@ -12,7 +12,7 @@ import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
-import { finishFile } from '../maintenance/finish.ts';
+import { closeTogether } from '../maintenance/finish.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
@@ -102,8 +102,11 @@ export class Shared implements Strategy {
     return this.#writer.abandon(reason);
   }
 
+  running(): readonly string[] {
+    return [...this.#writer.running].map(({ label }) => label);
+  }
+
   close(): void {
-    finishFile(this.#writer.connection);
-    this.#writer.connection.close();
+    closeTogether([], this.#writer.connection);
   }
 }

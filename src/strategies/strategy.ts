@@ -31,6 +31,8 @@ export interface Strategy {
   idle(): Promise<void>;
   /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */
   abandon(reason: (label: string) => Error): string[];
-  /** Checkpoints and closes every connection. Called once, when nothing runs any more. */
+  /** What runs across ticks, by name. */
+  running(): readonly string[];
+  /** Checkpoints and closes every connection, all or none. Called when nothing runs any more. */
   close(): void;
 }

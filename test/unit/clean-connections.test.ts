@@ -25,7 +25,6 @@ function connector(): Connector {
     repositories,
     durability: 'normal',
     pragmas: {},
-    busyTimeout: 1000,
     asyncDriver: undefined,
   });
 }
