@@ -163,7 +163,7 @@ function query(
 ): { rows: unknown[] } {
   const statement = statements.get(source);
   if (method === 'run') return { rows: [], ...statement.run(...params) };
-  // Rows as arrays, which is what Drizzle maps. RETURNING is read to its end, see table-methods.ts.
+  // Rows as arrays, which is what Drizzle maps. RETURNING is read to its end, see table-writes.ts.
   const rows = statement.raw().all(...params);
   if (method !== 'get') return { rows };
   // For `get` the proxy driver takes the one row in place of the rows, and its absence for none.

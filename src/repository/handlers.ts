@@ -3,7 +3,8 @@
  */
 import { HandlerError } from '../errors.ts';
 import { isPlain } from '../plain.ts';
-import { tableReads, tableWrites } from './table-methods.ts';
+import { tableReads } from './table-reads.ts';
+import { tableWrites } from './table-writes.ts';
 import { type AnyRepository } from './types.ts';
 
 /** A handler as it is called. */
