@@ -9,14 +9,28 @@ import { OptionError } from '../errors.ts';
 import { describe } from '../plain.ts';
 import { compileFilter, type Fragment, parseOrder } from './filter.ts';
 import { type HandlerSet } from './handlers.ts';
-import { page } from './page.ts';
+import { type KeysetPage, page, rowCount, totalOrder } from './page.ts';
 import { StatementCache } from './statement-cache.ts';
 import { callOptions, decode, keyCondition, once, type Prepare } from './table-method-parts.ts';
 import { keyValues, tableShape, type TableShape } from './table-shape.ts';
 import { type AnyRepository } from './types.ts';
 
-/** `get`, `find`, `first`, `page`, `count`, `exists`. */
-export function tableReads(repository: AnyRepository, prepare: Prepare): HandlerSet {
+/** Rows of a stream that are read, and held, at once. More save little time and cost memory. */
+const DEFAULT_BATCH = 100;
+/** What `stream` takes inside a handler, where the call decides what is seen, and what it takes outside. */
+const HANDLER_STREAM_OPTIONS = ['batch', 'orderBy'];
+const API_STREAM_OPTIONS = [...HANDLER_STREAM_OPTIONS, 'consistent'];
+
+/** A table's reads on one connection. */
+export interface TableReadHandlers {
+  /** `get`, `find`, `first`, `page`, `stream`, `count`, `exists`, as handlers use them. */
+  readonly handlers: HandlerSet;
+  /** One batch of `stream`: a read of its own, from plain data to plain data, whoever makes it and wherever it runs. */
+  readonly batch: (filter: unknown, options: unknown, after: unknown) => KeysetPage;
+}
+
+/** Makes them. */
+export function tableReads(repository: AnyRepository, prepare: Prepare): TableReadHandlers {
   const shape = tableShape(repository.table);
   const statements = new StatementCache(prepare);
   const select = `SELECT ${shape.selection} FROM ${shape.sql}`;
@@ -27,7 +41,13 @@ export function tableReads(repository: AnyRepository, prepare: Prepare): Handler
     return { sql: fragment.sql === '' ? '' : ` WHERE ${fragment.sql}`, params: fragment.params };
   };
 
-  return {
+  const batch = (filter: unknown, options: unknown, after: unknown): KeysetPage => {
+    const call = `${shape.name}.stream`;
+    const { limit, orderBy } = streamArguments(options, API_STREAM_OPTIONS, call);
+    return page(shape, statements, { filter, orderBy, limit, after }, call);
+  };
+
+  const handlers: HandlerSet = {
     get(key) {
       const identity = keyValues(shape, key, `${shape.name}.get`);
       const row = byKey().get(...identity);
@@ -56,7 +76,16 @@ export function tableReads(repository: AnyRepository, prepare: Prepare): Handler
       return row === undefined ? undefined : decode(shape, row);
     },
     page: (options) =>
-      page(shape, statements, callOptions(options, ['after', 'limit', 'orderBy', 'filter'], `${shape.name}.page`)),
+      page(
+        shape,
+        statements,
+        callOptions(options, ['after', 'limit', 'orderBy', 'filter'], `${shape.name}.page`),
+        `${shape.name}.page`,
+      ),
+    stream(filter, options) {
+      checkStream(shape, filter, options, HANDLER_STREAM_OPTIONS);
+      return pages((after) => batch(filter, options, after));
+    },
     count(filter) {
       const { sql, params } = where(filter, 'count');
       return scalar(statements.get(`SELECT count(*) AS value FROM ${shape.sql}${sql}`).get(...params));
@@ -66,6 +95,44 @@ export function tableReads(repository: AnyRepository, prepare: Prepare): Handler
       return scalar(statements.get(`SELECT EXISTS (SELECT 1 FROM ${shape.sql}${sql}) AS value`).get(...params)) === 1;
     },
   };
+  return { handlers, batch };
+}
+
+/**
+ * Refuses what the batches of an api's stream would refuse, before anybody waits for a connection to run them on.
+ *
+ * @throws {OptionError}
+ */
+export function checkApiStream(repository: AnyRepository, filter: unknown, options: unknown): void {
+  checkStream(tableShape(repository.table), filter, options, API_STREAM_OPTIONS);
+}
+
+function checkStream(shape: TableShape, filter: unknown, options: unknown, known: readonly string[]): void {
+  const call = `${shape.name}.stream`;
+  totalOrder(shape, streamArguments(options, known, call).orderBy, call);
+  compileFilter(shape, filter, call);
+}
+
+function streamArguments(
+  options: unknown,
+  known: readonly string[],
+  call: string,
+): { readonly limit: number; readonly orderBy: unknown } {
+  const { batch = DEFAULT_BATCH, orderBy, consistent = false } = callOptions(options, known, call);
+  if (typeof consistent !== 'boolean') {
+    throw new OptionError(`${call}: "consistent" is ${describe(consistent)}; give true or false`);
+  }
+  return { limit: rowCount(batch, '"batch"', call), orderBy };
+}
+
+/** Page after page, each read when the rows before it are used up. */
+function* pages(read: (after: string | undefined) => KeysetPage): Generator<unknown, undefined> {
+  let after: string | undefined;
+  do {
+    const { rows, next } = read(after);
+    yield* rows;
+    after = next;
+  } while (after !== undefined);
 }
 
 function count(value: unknown, name: string, call: string): number {

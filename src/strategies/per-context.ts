@@ -1,12 +1,15 @@
 /**
  * One writer behind the write lane, and readers of their own: a read sees committed rows while a write is open, and a
- * snapshot keeps its reader, and so its state, for as long as it runs. Without a writer the file is only read.
+ * snapshot keeps its reader, and so its state, for as long as it runs. Handlers that yield have one reader more for
+ * themselves, so that their steps wait for nobody. Without a writer the file is only read.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
+import { type Holding } from '../lanes/holding.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { abandonAll, type Running } from '../lanes/running.ts';
@@ -50,6 +53,8 @@ export class PerContext implements Strategy {
   readonly #timeout: number;
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
+  /** Steps of handlers that could not be run at once. */
+  readonly #stepping = new Set<Promise<unknown>>();
 
   constructor(parts: PerContextParts) {
     const { owner, file, repositories, writer, firstReader, openReader, readers, maxQueue, timeout, checkpoints } =
@@ -93,13 +98,34 @@ export class PerContext implements Strategy {
     );
   }
 
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
+    try {
+      const reader = this.#readers.unleased();
+      if (!reader.busy) return Promise.resolve(cursor.advance(reader, how));
+    } catch (error) {
+      if (!(error instanceof BusyError)) return Promise.reject(error);
+    }
+    // A handler that is running on it called the api and is over in a moment, or SQLite was recovering.
+    const label = labelOf(context, cursor.method.label);
+    const step = retryBusy(label, deadlineOf(context, this.#timeout), async () => {
+      await Promise.resolve();
+      return cursor.advance(this.#readers.unleased(), how);
+    });
+    this.#stepping.add(step);
+    const over = (): void => {
+      this.#stepping.delete(step);
+    };
+    step.then(over, over);
+    return step;
+  }
+
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     return this.#writer?.transaction(run, context) ?? refuseWrite('transaction');
   }
 
-  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const request = this.#request('snapshot', context);
-    return this.#lend(request, (reader) => runSnapshot(reader, request, run));
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined, holding?: Holding): Promise<T> {
+    const request = this.#request(holding?.label ?? 'snapshot', context);
+    return this.#lend(request, (reader) => runSnapshot(reader, request, run), holding);
   }
 
   checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
@@ -116,6 +142,7 @@ export class PerContext implements Strategy {
 
   async idle(): Promise<void> {
     await this.#readers.drained();
+    await Promise.allSettled(this.#stepping);
     await this.#writer?.idle();
   }
 
@@ -143,10 +170,11 @@ export class PerContext implements Strategy {
     };
   }
 
-  async #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
+  async #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>, holding?: Holding): Promise<T> {
     const { tenant, deadline, context } = request;
     // To open a reader may find SQLite recovering a file that another process left behind.
-    const reader = await retryBusy(tenant.label, deadline, () => this.#readers.lease(tenant, deadline, context));
+    const lease = (): Promise<Connection> => this.#readers.lease(tenant, deadline, context, holding);
+    const reader = await retryBusy(tenant.label, deadline, lease);
     try {
       return await run(reader);
     } finally {

@@ -163,11 +163,14 @@ describe('a handler may', () => {
 describe('the checks', () => {
   test('leave a good handler as it is', () => {
     type Good = { ok: (id: number) => string; empty: () => void };
-    expectTypeOf<CheckHandlers<Good>>().toEqualTypeOf<Good>();
+    expectTypeOf<CheckHandlers<Good, 'read'>>().toEqualTypeOf<Good>();
   });
 
   test('turn a bad one into a sentence', () => {
-    type Bad = CheckHandlers<{ late: () => Promise<1>; by: (by: SQL) => 1; make: () => Money; unrun: () => SQL }>;
+    type Bad = CheckHandlers<
+      { late: () => Promise<1>; by: (by: SQL) => 1; make: () => Money; unrun: () => SQL },
+      'read'
+    >;
     expectTypeOf<Bad['late']>().toExtend<SluiceTypeError<`"late" returns a promise: ${string}`>>();
     expectTypeOf<Bad['by']>().toExtend<SluiceTypeError<`The arguments of "by" must be plain data: ${string}`>>();
     expectTypeOf<Bad['make']>().toExtend<SluiceTypeError<`The result of "make" must be plain data: ${string}`>>();
