@@ -7,6 +7,7 @@ import { atomicCalls } from './atomic-calls.ts';
 import { boundedWal } from './bounded-wal.ts';
 import { closing } from './closing.ts';
 import { deadlocks } from './deadlocks.ts';
+import { handlerStreams } from './handler-streams.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
 import { misuse } from './misuse.ts';
@@ -15,6 +16,7 @@ import { noZombies } from './no-zombies.ts';
 import { readYourWrites } from './read-your-writes.ts';
 import { serialisedWrites } from './serialised-writes.ts';
 import { stableReads } from './stable-reads.ts';
+import { streams } from './streams.ts';
 import { waitingCalls } from './waiting-calls.ts';
 
 for (const strategy of STRATEGIES) {
@@ -34,5 +36,7 @@ for (const strategy of STRATEGIES) {
     closing(strategy);
     asyncHandlers(strategy);
     boundedWal(strategy);
+    streams(strategy);
+    handlerStreams(strategy);
   });
 }
