@@ -10,6 +10,7 @@ import { deadlocks } from './deadlocks.ts';
 import { handlerStreams } from './handler-streams.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
+import { largeStreams } from './large-streams.ts';
 import { misuse } from './misuse.ts';
 import { writesNeverHide } from './no-hidden-writes.ts';
 import { noZombies } from './no-zombies.ts';
@@ -38,5 +39,6 @@ for (const strategy of STRATEGIES) {
     boundedWal(strategy);
     streams(strategy);
     handlerStreams(strategy);
+    largeStreams(strategy);
   });
 }
