@@ -402,6 +402,38 @@ export function streams(strategy: StrategyUnderTest): void {
         expectNothingHeld(db);
       });
 
+      test('give way to who has waited since before they began', async () => {
+        // | snapshot  | stream               | another caller               |
+        // |-----------|----------------------|------------------------------|
+        // | holds     |                      |                              |
+        // |           | pulls, and waits     | calls, and waits behind it   |
+        // | ends      |                      |                              |
+        // |           | one row              |                              |
+        // |           |   (no further pull)  | runs                         |
+        const db = await openLedger(dir, strategy, { readers: 1 });
+        await fill(db, 300);
+        for (const before of ['a snapshot', 'nobody'] as const) {
+          const begun = gate();
+          const held = gate();
+          const snapshot =
+            before === 'nobody'
+              ? undefined
+              : db.snapshot(() => {
+                  begun.open();
+                  return held.passed;
+                });
+          if (snapshot !== undefined) await begun.passed;
+          const rows = iterate(db.api.entries.stream({}, { consistent: true }));
+          const first = rows.next();
+          const count = db.api.entries.count();
+          held.open();
+          expect((await first).value).toMatchObject({ part: 1 });
+          expect(await count, before).toBe(300);
+          await snapshot;
+          await rows.return();
+        }
+      });
+
       test('that nobody pulls any more give way all the same', async () => {
         const db = await openLedger(dir, strategy, { readers: 1 });
         await fill(db, 5000);
