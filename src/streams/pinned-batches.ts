@@ -57,7 +57,6 @@ export class PinnedBatches implements Batches<unknown> {
   #release: (() => void) | undefined;
   #after: string | undefined;
   #complete = false;
-  #ended = false;
   /** Batches that were read because the connection was wanted (2). */
   readonly #rest: Batch<unknown>[] = [];
   /** The read that runs, or the last one that waits for it. */
@@ -74,7 +73,6 @@ export class PinnedBatches implements Batches<unknown> {
   }
 
   async end(): Promise<void> {
-    this.#ended = true;
     this.#rest.length = 0;
     this.#release?.();
     // One that never began, or was ended from outside, has nothing left to give back.
@@ -122,7 +120,8 @@ export class PinnedBatches implements Batches<unknown> {
     const { batch } = this.#request.options;
     const options = { ...this.#request.options, batch: Math.max(REST_BATCH, typeof batch === 'number' ? batch : 0) };
     let turnedAt = performance.now();
-    while (!this.#complete && !this.#ended) {
+    // Ended meanwhile, the next read is refused.
+    while (!this.#complete) {
       try {
         this.#rest.push(await this.#read(scope, options, context));
       } catch (error) {
