@@ -59,7 +59,7 @@ export function largeStreams(strategy: StrategyUnderTest): void {
       expect(most / 1e6, `MB at most; the whole table takes ${Math.round(whole / 1e6)}`).toBeLessThan(whole / 1e6 / 4);
     });
 
-    test.for(STREAMS)('the event loop turns beside one %s, and writes are made', async ([, make]) => {
+    test.for(STREAMS)('the event loop turns beside one %s', async ([, make]) => {
       const db = await openLarge();
       let turns = 0;
       const over = new AbortController();
@@ -68,6 +68,18 @@ export function largeStreams(strategy: StrategyUnderTest): void {
         if (!over.signal.aborted) setImmediate(tick);
       };
       setImmediate(tick);
+      // Time of this process and not of the clock: what others do on the machine is not the stream's doing.
+      const since = process.cpuUsage();
+      const rows = iterate(make(db));
+      while ((await rows.next()).done !== true);
+      const { user, system } = process.cpuUsage(since);
+      over.abort();
+      expect((user + system) / 1000 / turns, `ms for a turn of the event loop, of ${turns}`).toBeLessThan(20);
+    });
+
+    test.for(STREAMS)('writes are made beside one %s', async ([, make]) => {
+      const db = await openLarge();
+      const over = new AbortController();
       let written = 0;
       const writing = (async () => {
         while (!over.signal.aborted) {
@@ -75,18 +87,14 @@ export function largeStreams(strategy: StrategyUnderTest): void {
           written += 1;
         }
       })();
-      const since = performance.now();
       let seen = 0;
+      let byHalfTime = 0;
       const rows = iterate(make(db));
-      while ((await rows.next()).done !== true) {
-        seen += 1;
-        if (seen === ROWS / 2) expect(written, 'writes by half time').toBeGreaterThan(0);
-      }
-      const took = performance.now() - since;
+      while ((await rows.next()).done !== true) if (++seen === ROWS / 2) byHalfTime = written;
       over.abort();
       await writing;
       expect(seen).toBeGreaterThanOrEqual(ROWS);
-      expect(took / turns, `ms for a turn of the event loop, of ${turns} in ${Math.round(took)} ms`).toBeLessThan(20);
+      expect(byHalfTime).toBeGreaterThan(0);
     });
   });
 }
