@@ -3,6 +3,7 @@ import { type Decision } from './connection/decide.ts';
 import { type CheckpointReport } from './maintenance/checkpoint.ts';
 import { type WriteStats } from './observe/lane-stats.ts';
 import { type ReaderStats } from './observe/reader-stats.ts';
+import { type StreamStats } from './observe/stream-stats.ts';
 import { type WalStats } from './observe/wal-stats.ts';
 import { type Api, type ReadApi, type Registry } from './repository/types.ts';
 
@@ -23,10 +24,16 @@ export interface DatabaseStats {
   /** `undefined` for a database that is only read. */
   readonly writes: WriteStats | undefined;
   readonly readers: ReaderStats;
+  readonly streams: StreamStats;
   /** `undefined` where there is no WAL: a rollback journal, or a database in memory. */
   readonly wal: WalStats | undefined;
   /** What would make it faster, in sentences. */
   readonly advice: readonly string[];
+  /**
+   * What is dangerous now, in sentences: each consistent stream that holds a snapshot. What is dangerous for as long as the
+   * file lies where it lies is in `decision.hazards`.
+   */
+  readonly hazards: readonly string[];
 }
 
 /** An open database (`Database<typeof ledger>`): the api, and what surrounds it. Made by `open`. */

@@ -22,6 +22,7 @@ export { type DatabaseStats } from './database.ts';
 export { type Distribution } from './observe/histogram.ts';
 export { type WriteStats } from './observe/lane-stats.ts';
 export { type ReaderStats } from './observe/reader-stats.ts';
+export { type StreamStats } from './observe/stream-stats.ts';
 export { type WalStats } from './observe/wal-stats.ts';
 export { type CheckpointReport } from './maintenance/checkpoint.ts';
 export { type OpenOptions } from './options.ts';
@@ -33,6 +34,8 @@ export { type Direction, type Filter, type Operators, type OrderBy } from './rep
 export {
   type AnyRepository,
   type Api,
+  type ApiStream,
+  type ApiStreamOptions,
   type FindOptions,
   type Handlers,
   type Key,
@@ -51,6 +54,7 @@ export {
   type Row,
   type RunResult,
   type SluiceTypeError,
+  type StreamOptions,
   type UpsertOptions,
   type WriteDatabase,
   type WriteTools,

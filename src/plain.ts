@@ -1,3 +1,5 @@
+import { isMap, isSet } from 'node:util/types';
+
 /** An object literal, or one from another realm or `structuredClone`; not a Date, a buffer, an array or a class's. */
 export function isPlain(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null) return false;
@@ -31,4 +33,13 @@ export function describe(value: unknown): string {
     default:
       return `a ${typeof value}`;
   }
+}
+
+/**
+ * Something that gives its values only when it is asked, as a generator or another iterator does; not what holds them: an
+ * array, a Map, a Set or a buffer.
+ */
+export function isLazy(value: object): boolean {
+  if (!(Symbol.iterator in value || Symbol.asyncIterator in value)) return false;
+  return !(Array.isArray(value) || ArrayBuffer.isView(value) || isMap(value) || isSet(value));
 }

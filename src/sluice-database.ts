@@ -9,10 +9,12 @@ import {
   timerDelay,
 } from './context/context.ts';
 import { type Scope } from './context/scope.ts';
+import { type Cursor, type Pulled } from './connection/cursor.ts';
 import { type Decision } from './connection/decide.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
 import { type CheckpointReport } from './maintenance/checkpoint.ts';
 import { adviceOn } from './observe/advice.ts';
+import { PinnedStreams } from './observe/stream-stats.ts';
 import { callChannel } from './observe/trace.ts';
 import { nearMiss } from './near-miss.ts';
 import { describe } from './plain.ts';
@@ -21,6 +23,8 @@ import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
 import { type Api, type ReadApi, type Registry } from './repository/types.ts';
 import { type Strategy } from './strategies/strategy.ts';
+import { makeStream } from './streams/stream.ts';
+import { type StreamHost } from './streams/stream-host.ts';
 import { type CloseOptions, type CloseReport, type Database, type DatabaseStats } from './database.ts';
 
 /** Milliseconds after which a close that was given no deadline says what it waits for. */
@@ -35,6 +39,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #abandoned: string[] = [];
   /** End what may give up on the close. */
   readonly #stops: (() => void)[] = [];
+  readonly #streams: StreamHost;
   #closing: Promise<CloseReport> | undefined;
 
   /** @param leave takes the file out of the registry of open files */
@@ -42,15 +47,17 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     this.#strategy = strategy;
     this.decision = decision;
     this.#leave = leave;
-    this.api = this.#bind((method, args) => {
-      const context = currentContext();
-      const scope = scopeOf(context, strategy.owner);
-      if (scope !== undefined) return this.#joined(scope, method, args, context);
-      if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
-      if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
-      if (!callChannel.hasSubscribers) return strategy.call(method, args, context);
-      return this.#traced(method, context, () => strategy.call(method, args, context));
-    });
+    this.api = this.#bind(undefined);
+    this.#streams = {
+      pinned: new PinnedStreams(),
+      scopeAt: this.#scopeAt.bind(this),
+      call: this.#call.bind(this),
+      advance: this.#advance.bind(this),
+      snapshot: async (hold, context, holding) => {
+        if (this.#closing !== undefined) throw this.#closed(holding.label);
+        return strategy.snapshot(hold, context, holding);
+      },
+    };
   }
 
   async transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T> {
@@ -88,7 +95,13 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   stats(): DatabaseStats {
-    return { ...this.#strategy.stats(), advice: adviceOn(this.#strategy.methods) };
+    const { pinned } = this.#streams;
+    return {
+      ...this.#strategy.stats(),
+      streams: pinned.read(),
+      advice: adviceOn(this.#strategy.methods),
+      hazards: pinned.hazards(this.decision.facts.journalMode),
+    };
   }
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
@@ -147,35 +160,77 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {
     try {
-      return await runInScope(this.#strategy.owner, scope, () => run(this.#within(scope)));
+      return await runInScope(this.#strategy.owner, scope, () => run(this.#bind(scope)));
     } finally {
       scope.leave();
     }
   }
 
-  #within(scope: Scope): Api<G> & ReadApi<G> {
-    return this.#bind((method, args) => {
-      // The outer api used inside a nested transaction means the nested one: waiting for it would be waiting for oneself.
-      const context = currentContext();
-      const current = scopeOf(context, this.#strategy.owner);
-      return this.#joined(current?.isWithin(scope) === true ? current : scope, method, args, context);
+  /**
+   * The api object, of a scope or of the database: exactly the methods that the types name, since both come from one registry.
+   */
+  #bind(home: Scope | undefined): Api<G> & ReadApi<G> {
+    const api = buildApi(this.#strategy.methods, {
+      call: (method, args) => {
+        const context = currentContext();
+        return this.#call(method, args, context, this.#scopeAt(context, home));
+      },
+      stream: (method, args) => {
+        const made = currentContext();
+        return makeStream(this.#streams, { method, args, made, home: this.#scopeAt(made, home) });
+      },
     });
+    return api as Api<G> & ReadApi<G>;
   }
 
-  #joined(scope: Scope, method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
-    if (!callChannel.hasSubscribers) return scope.call(method, args, context);
-    return this.#traced(method, context, () => scope.call(method, args, context));
+  /**
+   * The scope that a call belongs to. The outer api used inside a nested transaction means the nested one: waiting for it
+   * would be waiting for oneself.
+   */
+  #scopeAt(context: Ambient | undefined, home: Scope | undefined): Scope | undefined {
+    const current = scopeOf(context, this.#strategy.owner);
+    if (home === undefined || current?.isWithin(home) === true) return current;
+    return home;
   }
 
-  #traced(method: Method, context: Ambient | undefined, run: () => Promise<unknown>): Promise<unknown> {
+  #call(
+    method: Method,
+    args: readonly unknown[],
+    context: Ambient | undefined,
+    scope: Scope | undefined,
+  ): Promise<unknown> {
+    const refusal = this.#refusal(method.label, context, scope);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const lane = scope ?? this.#strategy;
+    if (!callChannel.hasSubscribers) return lane.call(method, args, context);
+    return this.#traced(method, context, () => lane.call(method, args, context));
+  }
+
+  #advance(
+    cursor: Cursor,
+    how: 'pull' | 'end',
+    context: Ambient | undefined,
+    scope: Scope | undefined,
+  ): Promise<Pulled> {
+    const { method } = cursor;
+    const refusal = this.#refusal(method.label, context, scope);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const lane = scope ?? this.#strategy;
+    if (!callChannel.hasSubscribers) return lane.advance(cursor, how, context);
+    return this.#traced(method, context, () => lane.advance(cursor, how, context));
+  }
+
+  /** Why a call may not begin. */
+  #refusal(label: string, context: Ambient | undefined, scope: Scope | undefined): Error | undefined {
+    if (scope === undefined && this.#closing !== undefined) return this.#closed(label);
+    if (context?.signal?.aborted === true) return aborted(label, context.signal);
+    return undefined;
+  }
+
+  #traced<T>(method: Method, context: Ambient | undefined, run: () => Promise<T>): Promise<T> {
     const { label: call, access } = method;
-    return callChannel.tracePromise(run, { call, access, file: this.decision.facts.file, context: context?.label });
-  }
-
-  /** The api object of a dispatcher: exactly the methods that the types name, since both come from one registry. */
-  #bind(dispatch: (method: Method, args: readonly unknown[]) => Promise<unknown>): Api<G> & ReadApi<G> {
-    return buildApi(this.#strategy.methods, dispatch) as Api<G> & ReadApi<G>;
+    const { file } = this.decision.facts;
+    return callChannel.tracePromise(run, { call, access, file, context: context?.label });
   }
 
   #closed(label: string): ClosedError {

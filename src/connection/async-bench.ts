@@ -12,8 +12,9 @@ import { StatementCache } from '../repository/statement-cache.ts';
 import { type AnyRepository, type Repositories } from '../repository/types.ts';
 import { AsyncRun } from './async-run.ts';
 import { type Gate } from './gate.ts';
-import { type GuardedClient } from './guarded-client.ts';
+import { type GuardedClient, refuseLazy } from './guarded-client.ts';
 import { type Handle } from './handle.ts';
+import { isLazy } from '../plain.ts';
 import { translateError } from './sqlite-errors.ts';
 
 /** Drizzle's driver for asynchronous handlers. */
@@ -84,7 +85,9 @@ export class AsyncBench {
     this.#run = run;
     const promise = run.start(async () => {
       try {
-        return await handler(...args);
+        const result = await handler(...args);
+        if (typeof result === 'object' && result !== null) refuseLazy(result, label);
+        return result;
       } catch (error) {
         throw translateError(error, { operation: label, handle: this.#lender.handle });
       }
@@ -121,13 +124,42 @@ export class AsyncBench {
     const used: Record<string, Handler> = {};
     for (const side of this.#lender.sides(repository, access)) {
       for (const [name, handler] of Object.entries(side.all)) {
-        if (repository.kind === 'sync') used[name] = (...args) => this.#enter(() => handler(...args));
+        if (repository.kind === 'sync') used[name] = (...args) => this.#followed(this.#enter(() => handler(...args)));
         else if (Object.hasOwn(side.own, name)) used[name] = handler;
-        else if (!Object.hasOwn(used, name))
-          used[name] = (...args) => settle(() => this.#enter(() => handler(...args)));
+        else if (Object.hasOwn(used, name)) continue;
+        else if (name === 'stream') used[name] = (...args) => this.#streamed(() => handler(...args));
+        else used[name] = (...args) => settle(() => this.#enter(() => handler(...args)));
       }
     }
     return used;
+  }
+
+  /** What a synchronous handler gave; an iterator's steps enter the run as the handler did. */
+  #followed(result: unknown): unknown {
+    return isIterable(result) ? this.#steps(result) : result;
+  }
+
+  /** A table's stream as an asynchronous handler reads it: the rows as they come, a batch at a time. */
+  async *#streamed(start: () => unknown): AsyncGenerator<unknown, undefined> {
+    const rows = await settle(() => this.#enter(start));
+    if (isIterable(rows)) yield* this.#steps(rows);
+  }
+
+  *#steps(items: Iterable<unknown>): Generator<unknown, undefined> {
+    const iterator = items[Symbol.iterator]();
+    let done = false;
+    try {
+      for (;;) {
+        const step = this.#enter(() => iterator.next());
+        if (step.done === true) {
+          done = true;
+          return;
+        }
+        yield step.value;
+      }
+    } finally {
+      if (!done) this.#enter(() => iterator.return?.());
+    }
   }
 }
 
@@ -147,6 +179,10 @@ function throwBare(db: object): void {
   Reflect.set(session, 'prepareQuery', prepare);
 }
 
+function isIterable(result: unknown): result is Iterable<unknown> {
+  return typeof result === 'object' && result !== null && isLazy(result) && Symbol.iterator in result;
+}
+
 function settle(step: () => unknown): Promise<unknown> {
   try {
     return Promise.resolve(step());
@@ -163,7 +199,7 @@ function query(
 ): { rows: unknown[] } {
   const statement = statements.get(source);
   if (method === 'run') return { rows: [], ...statement.run(...params) };
-  // Rows as arrays, which is what Drizzle maps. RETURNING is read to its end, see table-methods.ts.
+  // Rows as arrays, which is what Drizzle maps. RETURNING is read to its end, see table-writes.ts.
   const rows = statement.raw().all(...params);
   if (method !== 'get') return { rows };
   // For `get` the proxy driver takes the one row in place of the rows, and its absence for none.

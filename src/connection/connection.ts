@@ -7,6 +7,7 @@ import {
   type HandlerSide,
   makeReads,
   makeWrites,
+  type ReadSide,
   type Workbench,
 } from '../repository/handlers.ts';
 import { type Method } from '../repository/methods.ts';
@@ -22,7 +23,7 @@ import { translateError } from './sqlite-errors.ts';
 export type Effect = () => unknown;
 
 interface Made {
-  reads: HandlerSide | undefined;
+  reads: ReadSide | undefined;
   writes: HandlerSide | undefined;
   /** Both in one object, as `use` gives them in a write. */
   all: HandlerSet | undefined;
@@ -118,7 +119,7 @@ export class Connection {
   }
 
   /** A repository's read handlers on this connection, made at first use. */
-  reads(repository: AnyRepository): HandlerSide {
+  reads(repository: AnyRepository): ReadSide {
     const made = this.#entry(repository);
     return (made.reads ??= this.#make(repository, made, makeReads));
   }
@@ -162,6 +163,28 @@ export class Connection {
       return this.#run('read', method.label, handler, args);
     } finally {
       this.rollback();
+    }
+  }
+
+  /**
+   * Runs one step of a read that goes on later. It sees one committed state, or that of the transaction that is open; nothing
+   * of it is left open on the connection. What `run` threw is the answer, because it cannot be run again.
+   *
+   * @throws {BusyError} before `run` has begun
+   */
+  step(label: string, run: () => void): { readonly error: unknown } | undefined {
+    const own = !this.handle.inTransaction;
+    if (own) this.control('begin');
+    try {
+      if (own) this.control('pin');
+      try {
+        this.#run('read', label, run, []);
+      } catch (error) {
+        return { error };
+      }
+      return undefined;
+    } finally {
+      if (own) this.rollback();
     }
   }
 
@@ -283,7 +306,11 @@ export class Connection {
     return made;
   }
 
-  #make(repository: AnyRepository, made: Made, make: typeof makeReads): HandlerSide {
+  #make<S extends HandlerSide>(
+    repository: AnyRepository,
+    made: Made,
+    make: (repository: AnyRepository, name: string, bench: Workbench) => S,
+  ): S {
     const name = this.#nameOf(repository);
     if (made.making) {
       throw new HandlerError(

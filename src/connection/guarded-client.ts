@@ -7,6 +7,7 @@
  * 3. Errors leave translated, so that a handler may catch a `ConstraintError` itself.
  */
 import { HandlerError } from '../errors.ts';
+import { isLazy } from '../plain.ts';
 import { type Gate } from './gate.ts';
 import { type Handle, type NativeStatement } from './handle.ts';
 import { explainForeignKey, type ForeignKey } from './foreign-keys.ts';
@@ -139,26 +140,36 @@ export class GuardedStatement {
   }
 }
 
+/** Refuses an iterator, of either kind: what it has yet to do would come after the call. */
+export function refuseLazy(result: object, what: string, verb: 'returned' | 'yielded' = 'returned'): void {
+  if (!isLazy(result)) return;
+  throw new HandlerError(
+    `${what} ${verb} an iterator, and what it gives would be read after the call; return an array, or make a read handler ` +
+      'of defineRepository a generator function, *name() { yield* … }, which callers stream',
+  );
+}
+
 /**
- * Refuses what a synchronous handler must not return: a promise (its writes would go on outside the transaction) and a
- * query that was never run (it would do nothing and say nothing).
+ * Refuses what a synchronous handler must not return: a promise (its writes would go on outside the transaction), an
+ * iterator, and a query that was never run (it would do nothing and say nothing).
  */
-export function refuseUnfinished(result: unknown, what: string): void {
+export function refuseUnfinished(result: unknown, what: string, verb: 'returned' | 'yielded' = 'returned'): void {
   if (typeof result !== 'object' || result === null) return;
   // A list of queries or promises is as unfinished as one; of a list of rows the first is enough to tell.
   if (Array.isArray(result)) {
-    if (result.length > 0 && !Array.isArray(result[0])) refuseUnfinished(result[0], what);
+    if (result.length > 0 && !Array.isArray(result[0])) refuseUnfinished(result[0], what, verb);
     return;
   }
   const prototype: unknown = Object.getPrototypeOf(result);
   if (prototype !== Object.prototype && prototype !== null && Symbol.for('drizzle:entityKind') in result.constructor) {
-    throw new HandlerError(`${what} returned a query that was not run; end it with .all(), .get() or .run()`);
+    throw new HandlerError(`${what} ${verb} a query that was not run; end it with .all(), .get() or .run()`);
   }
+  refuseLazy(result, what, verb);
   if ('then' in result && typeof result.then === 'function') {
     // What the abandoned promise still tries on this connection finds the gate closed; that is its own affair.
     Promise.resolve(result).catch(() => undefined);
     throw new HandlerError(
-      `${what} returned a promise; a handler is synchronous: await before or after the api call, or use defineAsyncRepository`,
+      `${what} ${verb} a promise; a handler is synchronous: await before or after the api call, or use defineAsyncRepository`,
     );
   }
 }

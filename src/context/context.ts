@@ -54,6 +54,20 @@ export function runInContext<T>(options: ContextOptions, run: () => T): T {
 }
 
 /**
+ * What surrounds a call that has to do with two contexts: the sooner deadline, either signal, the label of the first, and
+ * the transactions and snapshots of the second.
+ */
+export function combinedContext(first: Ambient | undefined, second: Ambient | undefined): Ambient | undefined {
+  if (first === undefined || first === second) return second;
+  return {
+    deadline: sooner(first.deadline, second?.deadline),
+    signal: either(first.signal, second?.signal),
+    label: first.label ?? second?.label,
+    scopes: second?.scopes ?? NO_SCOPES,
+  };
+}
+
+/**
  * Runs a function inside a transaction or snapshot of the database that `owner` stands for. What it holds is whether the
  * scope is open, not that it once was: whoever looks has to ask the scope.
  */
@@ -80,6 +94,13 @@ export function timerDelay(milliseconds: number): number {
 /** When a call that starts to wait now has waited long enough. */
 export function deadlineOf(context: Ambient | undefined, timeout: number): number {
   return context?.deadline ?? performance.now() + timeout;
+}
+
+/** Whether nothing more can be begun in it: its signal has aborted, or its deadline has passed. */
+export function isOver(context: Ambient | undefined): boolean {
+  if (context === undefined) return false;
+  if (context.signal?.aborted === true) return true;
+  return context.deadline !== undefined && performance.now() >= context.deadline;
 }
 
 /** A call's name with who is calling: `accounts.get in GET /accounts`. */
@@ -152,7 +173,7 @@ function sooner(a: number | undefined, b: number | undefined): number | undefine
 }
 
 function either(a: AbortSignal | undefined, b: AbortSignal | undefined): AbortSignal | undefined {
-  if (a === undefined || b === undefined) return a ?? b;
+  if (a === undefined || b === undefined || a === b) return a ?? b;
   return AbortSignal.any([a, b]);
 }
 

@@ -1,3 +1,4 @@
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Ambient } from './context.ts';
 import { type Tenant } from './holders.ts';
@@ -17,6 +18,8 @@ export interface Scope {
   readonly tenant: Tenant;
   /** Runs a call; behind one that spans ticks and is running. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;
+  /** Runs a step of a handler that yields, on what this scope sees. */
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled>;
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
   /** Runs a callback that may only read, on what this scope sees. */

@@ -3,6 +3,7 @@ import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type StartedRun } from '../connection/async-bench.ts';
 import { type Connection } from '../connection/connection.ts';
+import { type Cursor } from '../connection/cursor.ts';
 import { ContextError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 
@@ -26,6 +27,10 @@ class HandlerScope implements Scope {
 
   call(method: Method): Promise<never> {
     return this.#refuse(method.label);
+  }
+
+  advance(cursor: Cursor): Promise<never> {
+    return this.#refuse(cursor.method.label);
   }
 
   transaction(): Promise<never> {

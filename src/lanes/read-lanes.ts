@@ -6,9 +6,12 @@ import { holderOf, type Lease } from '../context/lease.ts';
 import { describeHolder, QueueFullError, TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
+import { type Holding } from './holding.ts';
 
 interface ReaderLease extends Lease {
   readonly tenant: Tenant;
+  /** Asks whoever holds it to give it back early; absent where that cannot be, or was done. */
+  wanted: (() => void) | undefined;
 }
 
 interface Waiter {
@@ -21,7 +24,9 @@ interface Waiter {
  * The readers of one `Database`: opened when first needed, at most `max`, lent to one caller at a time.
  *
  * A synchronous read borrows an idle reader for the length of a function call and waits for nothing. A snapshot leases
- * one across ticks; when all are leased, whoever comes next waits, in order and until its deadline.
+ * one across ticks; when all are leased, whoever comes next waits, in order and until its deadline, and for each who waits
+ * one holder that can give its reader back early is asked to. One reader more, opened when first needed, is never leased:
+ * that is where the generators of handlers live, between whose steps nothing is held.
  */
 export class ReadLanes implements Tenancy {
   readonly name: string;
@@ -33,6 +38,7 @@ export class ReadLanes implements Tenancy {
   /** In the order in which they were lent. */
   readonly #leases = new Map<Connection, ReaderLease>();
   readonly #returned: (lease: Lease) => void;
+  #unleased: Connection | undefined;
   #repaired = 0;
   #discarded = 0;
 
@@ -66,7 +72,7 @@ export class ReadLanes implements Tenancy {
   stats(): ReaderStats {
     const oldest = this.oldest();
     return {
-      open: this.size,
+      open: this.size + (this.#unleased === undefined ? 0 : 1),
       leased: this.#leases.size,
       waiting: this.#waiting.length,
       oldest: oldest === undefined ? undefined : holderOf(oldest),
@@ -91,18 +97,29 @@ export class ReadLanes implements Tenancy {
     return opened;
   }
 
+  /** The reader that is never leased: for one step of a handler that yields. */
+  unleased(): Connection {
+    const reader = this.#unleased;
+    if (reader?.inTransaction === true && reader.makeClean() === 'broken') {
+      this.#discard(reader);
+      this.#unleased = undefined;
+    }
+    return (this.#unleased ??= this.#open());
+  }
+
   /**
    * Leases a reader.
    * @param deadline on `performance.now()`'s clock
    * @throws {TimeoutError} when none came back in time, `AbortError` when the signal aborts first, {@link QueueFullError} at once
    */
-  lease(tenant: Tenant, deadline: number, context: Ambient | undefined): Promise<Connection> {
+  lease(tenant: Tenant, deadline: number, context: Ambient | undefined, holding?: Holding): Promise<Connection> {
     const { label } = tenant;
     const signal = context?.signal;
     if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
-    const site = new CallSite();
+    const site = holding?.site ?? new CallSite();
     const take = (connection: Connection): Connection => {
-      this.#leases.set(connection, { label, tenant, since: performance.now(), site });
+      this.#leases.set(connection, { label, tenant, since: performance.now(), site, wanted: holding?.wanted });
+      if (this.#waiting.length > 0) this.#askForOne();
       return connection;
     };
     if (this.#waiting.length === 0 && this.idle() !== undefined) {
@@ -154,7 +171,18 @@ export class ReadLanes implements Tenancy {
         },
       };
       this.#waiting.push(waiter);
+      this.#askForOne();
     });
+  }
+
+  #askForOne(): void {
+    for (const lease of this.#leases.values()) {
+      if (lease.wanted === undefined) continue;
+      const { wanted } = lease;
+      lease.wanted = undefined;
+      wanted();
+      return;
+    }
   }
 
   /** Takes a reader back. One that cannot be made clean is closed; the next caller opens another. */
@@ -205,12 +233,14 @@ export class ReadLanes implements Tenancy {
 
   /** Every reader that is not leased; all there are when nothing runs any more. */
   all(): readonly Connection[] {
-    return [...this.#idle];
+    return this.#unleased === undefined ? this.#idle : [...this.#idle, this.#unleased];
   }
 
   /** Closes every reader. */
   close(): void {
     for (const connection of this.#idle.splice(0)) connection.close();
+    this.#unleased?.close();
+    this.#unleased = undefined;
   }
 
   #timeout(label: string, waited: number): TimeoutError {

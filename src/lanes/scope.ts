@@ -3,6 +3,7 @@ import { abandonWithContext, abortError, type Ambient, deadlineOf, timerDelay } 
 import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { markOutcome, ReadOnlyError, TimeoutError, TransactionEndedError } from '../errors.ts';
 import { startHandler } from './handler-scope.ts';
 import { type Method } from '../repository/methods.ts';
@@ -133,6 +134,15 @@ export class OpenScope implements Scope {
       } catch (error) {
         throw failed(method, error);
       }
+    });
+  }
+
+  /** Runs a step of a handler that yields; behind what spans ticks and is running. */
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
+    const { label } = cursor.method;
+    return this.#inTurn(label, context, () => {
+      this.#check(label, 'read');
+      return Promise.resolve(cursor.advance(this.#connection, how));
     });
   }
 

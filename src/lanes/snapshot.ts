@@ -1,4 +1,4 @@
-import { abandonWithContext, type Ambient, labelOf } from '../context/context.ts';
+import { abandonWithContext, type Ambient } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { retryBusy } from './retry.ts';
@@ -26,13 +26,12 @@ export async function runSnapshot<T>(
   { context, deadline, owner, tenant, timeout, running }: SnapshotRequest,
   run: (scope: OpenScope) => Promise<T>,
 ): Promise<T> {
-  const label = labelOf(context, 'snapshot');
   connection.control('begin');
   const scope = new OpenScope({ connection, access: 'read', owner, tenant, timeout });
   running.add(scope);
   const stopWatching = abandonWithContext(scope, context);
   try {
-    await retryBusy(label, deadline, () => {
+    await retryBusy(tenant.label, deadline, () => {
       connection.control('pin');
     });
     return await Promise.race([run(scope), scope.abandoned]);

@@ -3,6 +3,7 @@ import { type CallSite } from '../context/call-site.ts';
 import { abortError, type Ambient, deadlineOf, labelOf, tenantsOf } from '../context/context.ts';
 import { type Tenant, waitInside } from '../context/holders.ts';
 import { markOutcome, type Outcome } from '../errors.ts';
+import { type Holding } from './holding.ts';
 import { type Seat } from './seat.ts';
 import { type LaneEntry, type Turn, type WriteLane } from './write-lane.ts';
 
@@ -14,6 +15,8 @@ export interface TurnRequest {
   readonly context: Ambient | undefined;
   readonly site?: CallSite | undefined;
   readonly tenant?: Tenant | undefined;
+  /** Asks whoever has the turn to give it back early. */
+  readonly wanted?: Holding['wanted'] | undefined;
   /** Milliseconds that it may wait where the context sets no deadline. */
   readonly timeout: number;
 }
@@ -77,7 +80,7 @@ type QueuedTurn = Turn & { readonly ended: Promise<void> };
 
 function entry(
   kind: Turn['kind'],
-  { seat, label, context, site, tenant, timeout }: TurnRequest,
+  { seat, label, context, site, tenant, wanted, timeout }: TurnRequest,
   start: () => void,
   reject: (error: unknown) => void,
 ): QueuedTurn {
@@ -95,6 +98,7 @@ function entry(
     deadline: deadlineOf(context, timeout),
     site,
     tenant,
+    wanted,
     gone: false,
     ended,
     start() {

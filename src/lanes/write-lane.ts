@@ -47,6 +47,8 @@ export interface Turn {
   readonly site: CallSite | undefined;
   /** As whom it will hold the lane, if its calls may wait for other lanes. */
   readonly tenant: Tenant | undefined;
+  /** Others wait for it to give the lane back: called when it holds the lane, any number of times. */
+  readonly wanted: (() => void) | undefined;
   /** It has left the queue before its turn. */
   gone: boolean;
   /** Called when it reaches the head. A task is over when this returns. */
@@ -67,6 +69,7 @@ interface LaneHolder {
   readonly since: number;
   readonly site?: CallSite | undefined;
   readonly tenant?: Tenant | undefined;
+  readonly wanted?: (() => void) | undefined;
 }
 
 /** The lane. */
@@ -144,6 +147,18 @@ export class WriteLane implements Tenancy {
       entry.wait();
     }
     if (idle) this.#runAfterThisTick();
+    this.#askHolder();
+  }
+
+  /** A holder that can give the lane back early is asked to when somebody waits; a close is patient. */
+  #askHolder(): void {
+    const wanted = this.#holder?.wanted;
+    if (wanted === undefined) return;
+    for (const { gone, kind } of this.#queue) {
+      if (gone || kind === 'close') continue;
+      wanted();
+      return;
+    }
   }
 
   /** Takes one entry out, wherever it stands; whether it was still waiting. */
@@ -221,10 +236,11 @@ export class WriteLane implements Tenancy {
       }
       this.#take();
       if (entry.kind !== 'task') {
-        const { seat, label, site, tenant } = entry;
-        this.#holder = { seat, label, since: performance.now(), site, tenant };
+        const { seat, label, site, tenant, wanted } = entry;
+        this.#holder = { seat, label, since: performance.now(), site, tenant, wanted };
       }
       entry.start();
+      this.#askHolder();
     }
     this.#rest();
   };

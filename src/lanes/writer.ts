@@ -7,8 +7,8 @@ import { type Method } from '../repository/methods.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
+import { type Holding } from './holding.ts';
 import { abandonAll, type Running } from './running.ts';
-
 import { type Seat } from './seat.ts';
 import { runTransaction } from './transaction.ts';
 import { runTask, submit, takeTurn, type TurnRequest } from './turn.ts';
@@ -93,14 +93,20 @@ export class Writer implements Seat {
     return runTask(this.lane, this.#request(label, context), task);
   }
 
-  /** Holds the lane for as long as the function runs. */
+  /**
+   * Holds the lane for as long as the function runs.
+   *
+   * @param holding whom to ask for it when others wait
+   */
   async hold<T>(
     label: string,
     context: Ambient | undefined,
     run: (connection: Connection) => Promise<T> | T,
     tenant?: Tenant,
+    holding?: Holding,
   ): Promise<T> {
-    await takeTurn(this.lane, { ...this.#request(label, context), site: new CallSite(), tenant });
+    const { site = new CallSite(), wanted } = holding ?? {};
+    await takeTurn(this.lane, { ...this.#request(label, context), site, tenant, wanted });
     try {
       return await run(this.#connection);
     } finally {

@@ -3,32 +3,42 @@ import { UnknownMethodError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
 import { type Method, type MethodTable } from './methods.ts';
 
-/** Runs one call. */
-export type Dispatch = (method: Method, args: readonly unknown[]) => Promise<unknown>;
+/** What the functions of an api do. */
+export interface Dispatcher {
+  /** Runs one call. */
+  call(method: Method, args: readonly unknown[]): Promise<unknown>;
+  /** Makes a stream. Nothing runs before somebody asks for its first item. */
+  stream(method: Method, args: readonly unknown[]): AsyncIterable<unknown>;
+}
 
-type ApiMethod = (...args: unknown[]) => Promise<unknown>;
+type ApiMethod = (...args: unknown[]) => Promise<unknown> | AsyncIterable<unknown>;
 
 /**
  * The api object. An unknown repository or method answers its call with {@link UnknownMethodError}, so that JavaScript
  * callers and stale builds learn what is there instead of "undefined is not a function".
  */
-export function buildApi(methods: MethodTable, dispatch: Dispatch): object {
+export function buildApi(methods: MethodTable, dispatcher: Dispatcher): object {
   const names = [...methods.keys()];
   const api = Object.create(unknownNames((repository) => unknownRepository(repository, names))) as object;
   for (const [name, repository] of methods) {
     let made: object | undefined;
     Object.defineProperty(api, name, {
       enumerable: true,
-      get: () => (made ??= repositoryApi(name, repository, dispatch)),
+      get: () => (made ??= repositoryApi(name, repository, dispatcher)),
     });
   }
   return Object.freeze(api);
 }
 
-function repositoryApi(name: string, methods: ReadonlyMap<string, Method>, dispatch: Dispatch): object {
+function repositoryApi(name: string, methods: ReadonlyMap<string, Method>, dispatcher: Dispatcher): object {
   const refuse = (method: string): ApiMethod => unknown(name, method, nearMiss(method, [...methods.keys()]));
   const api = Object.create(unknownNames(refuse)) as Record<string, ApiMethod>;
-  for (const method of methods.values()) api[method.name] = (...args) => dispatch(method, args);
+  for (const method of methods.values()) {
+    api[method.name] =
+      method.gives === 'value'
+        ? (...args) => dispatcher.call(method, args)
+        : (...args) => dispatcher.stream(method, args);
+  }
   return Object.freeze(api);
 }
 

@@ -5,6 +5,7 @@ import {
   type AnyRepository,
   type CanCross,
   type Handlers,
+  type Lazy,
   type Row,
   type RunResult,
   type SluiceTypeError,
@@ -34,10 +35,14 @@ export interface AsyncWriteTools {
 
 /** Checks handlers where they are written. */
 export type CheckAsyncHandlers<H> = {
-  [K in keyof H]: H[K] extends (...args: infer A) => unknown
+  [K in keyof H]: H[K] extends (...args: infer A) => infer R
     ? false extends CanCross<A>
       ? SluiceTypeError<`The arguments of "${K & string}" must be plain data: functions, symbols, class instances and Drizzle expressions cannot cross a thread`>
-      : H[K]
+      : 0 extends 1 & R
+        ? H[K]
+        : [Lazy<Awaited<R>>] extends [never]
+          ? H[K]
+          : SluiceTypeError<`"${K & string}" returns an iterator: an asynchronous handler ends with its promise; return an array, or stream from a read of defineRepository`>
     : SluiceTypeError<`"${K & string}" must be a function`>;
 };
 

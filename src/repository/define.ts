@@ -34,9 +34,9 @@ export interface RepositoryDefinition<
   V extends keyof Row<T> & string,
 > {
   /** Makes the read handlers of one connection: runs once for each, so that what it prepares stays prepared. */
-  readonly reads?: (db: ReadDatabase, tools: ReadTools) => R & CheckHandlers<R>;
+  readonly reads?: (db: ReadDatabase, tools: ReadTools) => R & CheckHandlers<R, 'read'>;
   /** Makes the write handlers of one connection. Each call of one is all or nothing. */
-  readonly writes?: (db: WriteDatabase, tools: WriteTools) => W & CheckHandlers<W>;
+  readonly writes?: (db: WriteDatabase, tools: WriteTools) => W & CheckHandlers<W, 'write'>;
   /** The columns of a composite primary key, so that keys are typed; a single-column key needs none. */
   readonly key?: readonly K[];
   /** An integer column for optimistic locking: `update` must name the version that was read. */

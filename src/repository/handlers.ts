@@ -3,7 +3,8 @@
  */
 import { HandlerError } from '../errors.ts';
 import { isPlain } from '../plain.ts';
-import { tableReads, tableWrites } from './table-methods.ts';
+import { tableReads } from './table-reads.ts';
+import { tableWrites } from './table-writes.ts';
 import { type AnyRepository } from './types.ts';
 
 /** A handler as it is called. */
@@ -37,20 +38,35 @@ export interface HandlerSide {
   readonly all: HandlerSet;
 }
 
+/** The reads of a repository on one connection. */
+export interface ReadSide extends HandlerSide {
+  /** One batch of the table's stream. */
+  readonly batch: Handler;
+}
+
 type Factory = (db: object, tools: object) => unknown;
 
 /** The reads of a repository. */
-export function makeReads(repository: AnyRepository, name: string, bench: Workbench): HandlerSide {
+export function makeReads(repository: AnyRepository, name: string, bench: Workbench): ReadSide {
   // The workbench is the one of the repository's kind, which is what its factories take.
   const factory = repository.reads as Factory | undefined;
   const own = checked(factory?.(...bench.forReads), `${name}.reads`, repository.kind);
-  return { own, all: { ...tableReads(repository, bench.prepare), ...own } };
+  const { handlers, batch } = tableReads(repository, bench.prepare);
+  return { own, all: { ...handlers, ...own }, batch };
 }
 
 /** The writes of a repository. */
 export function makeWrites(repository: AnyRepository, name: string, bench: Workbench): HandlerSide {
   const factory = repository.writes as Factory | undefined;
   const own = checked(factory?.(...bench.forWrites), `${name}.writes`, repository.kind);
+  for (const [method, handler] of Object.entries(own)) {
+    if (yields(handler)) {
+      throw new HandlerError(
+        `${name}.writes.${method} is a generator function: what it writes between its yields would come after its transaction; ` +
+          'return an array, or stream from a read',
+      );
+    }
+  }
   return { own, all: { ...tableWrites(repository, bench.prepare), ...own } };
 }
 
@@ -64,6 +80,14 @@ export function bothSides(reads: HandlerSide, writes: HandlerSide, name: string)
   return { ...reads.all, ...writes.all, ...reads.own };
 }
 
+/**
+ * Whether a handler is a generator function, whose items callers stream. It must be seen before it is called, because what
+ * the api gives for it is no promise.
+ */
+export function yields(handler: Handler | undefined): boolean {
+  return handler?.constructor.name === 'GeneratorFunction';
+}
+
 /** Refuses at once what would break each call: a factory or handler that is asynchronous, or no function at all. */
 function checked(own: unknown, where: string, kind: AnyRepository['kind']): HandlerSet {
   if (own === undefined) return {};
@@ -74,6 +98,12 @@ function checked(own: unknown, where: string, kind: AnyRepository['kind']): Hand
   for (const [method, handler] of Object.entries(own)) {
     if (typeof handler !== 'function') throw new HandlerError(`${where}.${method} is not a function`);
     const { name } = (handler as Handler).constructor;
+    if (kind === 'async' && name.endsWith('GeneratorFunction')) {
+      throw new HandlerError(
+        `${where}.${method} is a generator function, and an asynchronous handler ends with its promise; ` +
+          'return an array, or stream from a read of defineRepository',
+      );
+    }
     if (kind === 'sync' && (name === 'AsyncFunction' || name === 'AsyncGeneratorFunction')) {
       throw new HandlerError(
         `${where}.${method} is an async function: its writes would go on after its transaction; ` +

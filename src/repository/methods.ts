@@ -1,6 +1,7 @@
 import { type Connection } from '../connection/connection.ts';
 import { InternalError } from '../errors.ts';
-import { type Handler } from './handlers.ts';
+import { type Handler, yields } from './handlers.ts';
+import { checkApiStream } from './table-reads.ts';
 import { Trust } from './trust.ts';
 import { type AnyRepository, type Repositories } from './types.ts';
 
@@ -12,6 +13,13 @@ export interface Method {
   readonly label: string;
   readonly access: 'read' | 'write';
   readonly mode: 'sync' | 'async';
+  /**
+   * What the api gives for it: a promise of its `value`; a stream of the table's `rows`, where each call of `on` reads one
+   * batch; or a stream of the `items` that a generator function yields.
+   */
+  readonly gives: 'value' | 'rows' | 'items';
+  /** Refuses wrong arguments without a connection, where that is possible. @throws {OptionError} */
+  readonly check?: (filter: unknown, options: unknown) => void;
   /**
    * An asynchronous handler that was seen to wait for something other than its database: from then on it gets a
    * transaction of its own. Set by whoever ran it.
@@ -50,9 +58,26 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
       access,
       // A table's own methods are synchronous underneath, in either kind of repository.
       mode: repository.kind === 'async' && Object.hasOwn(side.own, method) ? 'async' : 'sync',
+      gives: access === 'read' && yields(side.own[method]) ? 'items' : 'value',
       waits: false,
       trust: new Trust(),
       on: on(method, access),
+    });
+  };
+  const addRows = (method: string): void => {
+    methods.set(method, {
+      repository: name,
+      name: method,
+      label: `${name}.${method}`,
+      access: 'read',
+      mode: 'sync',
+      gives: 'rows',
+      check: (filter, options) => {
+        checkApiStream(repository, filter, options);
+      },
+      waits: false,
+      trust: new Trust(),
+      on: (lent) => lent.reads(repository).batch,
     });
   };
   const on = (method: string, access: 'read' | 'write') => (lent: Connection) => {
@@ -61,7 +86,10 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
     if (handler === undefined) throw new InternalError(`${name}.${method} is missing on a ${lent.role}`);
     return handler;
   };
-  for (const method of Object.keys(reads.all)) add(method, 'read');
+  for (const method of Object.keys(reads.all)) {
+    if (method === 'stream' && !Object.hasOwn(reads.own, method)) addRows(method);
+    else add(method, 'read');
+  }
   for (const method of Object.keys(writes.all)) if (!Object.hasOwn(reads.own, method)) add(method, 'write');
   return methods;
 }

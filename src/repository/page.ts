@@ -22,24 +22,28 @@ const DEFAULT_LIMIT = 50;
 
 type Stored = Record<string, unknown>;
 
-interface PageArguments {
+/** What a page is asked for with, before anything is known of it. */
+export interface PageArguments {
   readonly after?: unknown;
   readonly limit?: unknown;
   readonly orderBy?: unknown;
   readonly filter?: unknown;
 }
 
-/** One page. @throws {OptionError} for a limit below 1, or a cursor that belongs to another order or was tampered with. */
-export function page(
-  shape: TableShape,
-  statements: StatementCache,
-  given: PageArguments,
-): { rows: unknown[]; next: string | undefined } {
-  const call = `${shape.name}.page`;
-  const limit = given.limit ?? DEFAULT_LIMIT;
-  if (typeof limit !== 'number' || !Number.isSafeInteger(limit) || limit < 1) {
-    throw new OptionError(`${call}: limit is ${describe(limit)}; give a whole number from 1`);
-  }
+/** Rows that follow each other, and where the next ones begin; `undefined` after the last. */
+export interface KeysetPage {
+  readonly rows: unknown[];
+  readonly next: string | undefined;
+}
+
+/**
+ * One page.
+ *
+ * @param call for messages: `accounts.page`
+ * @throws {OptionError} for a limit below 1, or a cursor that belongs to another order or was tampered with
+ */
+export function page(shape: TableShape, statements: StatementCache, given: PageArguments, call: string): KeysetPage {
+  const limit = rowCount(given.limit ?? DEFAULT_LIMIT, 'limit', call);
   const order = totalOrder(shape, given.orderBy, call);
   const filter = compileFilter(shape, given.filter, call);
   const ranges: Fragment[] =
@@ -76,6 +80,12 @@ export function page(
   return { rows, next };
 }
 
+/** How many rows to read at once. @throws {OptionError} for anything but a whole number from 1 */
+export function rowCount(value: unknown, name: string, call: string): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1) return value;
+  throw new OptionError(`${call}: ${name} is ${describe(value)}; give a whole number from 1`);
+}
+
 /** SQLite lets the columns of a composite key be NULL, and NULLs repeat: then a row's key does not say where it stands. */
 function refuseTwins(shape: TableShape, last: Stored, beyond: Stored, call: string): void {
   if (!shape.key.some(({ name }) => last[name] === null)) return;
@@ -90,7 +100,8 @@ function refuseTwins(shape: TableShape, last: Stored, beyond: Stored, call: stri
   );
 }
 
-function totalOrder(shape: TableShape, orderBy: unknown, call: string): OrderTerm[] {
+/** The order that was asked for, with the primary key after it (1). @throws {OptionError} */
+export function totalOrder(shape: TableShape, orderBy: unknown, call: string): OrderTerm[] {
   const order = parseOrder(shape, orderBy, call);
   if (shape.key.length === 0) {
     throw new OptionError(`${call}: table "${shape.name}" has no primary key to break ties with; use find`);

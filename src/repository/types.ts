@@ -68,13 +68,29 @@ type Unrun = { getSQL(): unknown } | { getQuery(): unknown };
  * Checks handlers where they are written: each offending one must be assignable to a sentence, and is not. A result of
  * `any`, for which alone `1 & R` accepts 0, passes: whoever writes it has switched the compiler off.
  */
-export type CheckHandlers<H> = {
+export type CheckHandlers<H, Access extends 'read' | 'write'> = {
   [K in keyof H]: H[K] extends (...args: infer A) => infer R
     ? 0 extends 1 & R
       ? H[K]
-      : CheckHandler<K & string, A, R, H[K]>
+      : CheckResult<K & string, A, R, H[K], Access>
     : SluiceTypeError<`"${K & string}" must be a function`>;
 };
+
+type CheckResult<K extends string, A, R, F, Access> = [R] extends [never]
+  ? F
+  : [Lazy<R>] extends [never]
+    ? CheckHandler<K, A, R, F>
+    : Access extends 'write'
+      ? SluiceTypeError<`"${K}" returns an iterator: a write ends with its call; return an array, or stream from a read`>
+      : [R] extends [Generator<infer Y, unknown, never>]
+        ? CheckHandler<K, A, Y, F>
+        : SluiceTypeError<`"${K}" returns an iterator: make it a generator function, *${K}() { yield* … }, which callers stream`>;
+
+/** What gives its values only when it is asked; not what holds them. */
+export type Lazy<R> = Extract<
+  Exclude<R, Primitive | Cloneable | readonly unknown[] | ReadonlyMap<unknown, unknown> | ReadonlySet<unknown>>,
+  Iterable<unknown> | AsyncIterable<unknown>
+>;
 
 type CheckHandler<K extends string, A, R, F> = [R] extends [never]
   ? F
@@ -145,6 +161,37 @@ export interface UpsertOptions<T extends SQLiteTable> {
   readonly set?: Patch<T>;
 }
 
+/** Options of `stream`. */
+export interface StreamOptions<T extends SQLiteTable> {
+  /** Rows that are read, and held in memory, at once; 100 by default. */
+  readonly batch?: number;
+  /** The order; the primary key breaks ties. By default the order of the primary key. */
+  readonly orderBy?: OrderBy<Row<T>>;
+}
+
+/** Options of `stream` as it is called from anywhere. */
+export interface ApiStreamOptions<T extends SQLiteTable> extends StreamOptions<T> {
+  /**
+   * Every row as it was at the first pull. The stream then holds a connection and its snapshot until it ends, or until
+   * somebody waits for that connection: then it reads what is left into memory. Inside a transaction or snapshot, which it
+   * reads from anyway, it changes nothing.
+   */
+  readonly consistent?: boolean;
+}
+
+/**
+ * The rows that match, one by one, in a stable order: each that is there throughout comes exactly once, as long as the columns
+ * of its order do not change.
+ *
+ * Nothing runs before the first pull, and each `for await` begins anew. Each batch is a read call of its own, made when the
+ * rows before it are used up: it sees what is committed by then, and between two nothing is held. A row that is inserted
+ * behind the one that was last read is not seen, one before it is; a row whose order changes may come twice, or not at all.
+ */
+export type ApiStream<T extends SQLiteTable> = (
+  filter?: Filter<Row<T>>,
+  options?: ApiStreamOptions<T>,
+) => AsyncIterable<Row<T>>;
+
 /** The reads that every table's repository has. */
 export interface TableReads<T extends SQLiteTable, K extends keyof Row<T>> {
   /** The row with this key. */
@@ -155,6 +202,11 @@ export interface TableReads<T extends SQLiteTable, K extends keyof Row<T>> {
   first(filter?: Filter<Row<T>>, options?: Pick<FindOptions<T>, 'orderBy'>): Row<T> | undefined;
   /** One page in a stable order, by key and not by offset. */
   page(options?: PageOptions<T>): Page<T>;
+  /**
+   * The rows that match, one by one, a batch in memory at a time: for a handler that walks a table without holding it all.
+   * It ends with the handler's call.
+   */
+  stream(filter?: Filter<Row<T>>, options?: StreamOptions<T>): Iterable<Row<T>>;
   /** How many rows match. */
   count(filter?: Filter<Row<T>>): number;
   /** Whether a row matches. */
@@ -241,8 +293,22 @@ export type WritesOf<R extends AnyRepository> = Omit<
 > &
   OwnWrites<R>;
 
-/** A handler seen from outside. */
-type Promised<F> = F extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>> : never;
+/** A handler seen from outside: what a generator function yields is streamed, anything else is promised. */
+type Promised<F> = F extends (...args: infer A) => infer R ? (...args: A) => Given<R> : never;
+
+/** `any` and `never` extend everything, and are promised as they are. */
+type Given<R> = 0 extends 1 & R
+  ? Promise<R>
+  : [R] extends [never]
+    ? Promise<R>
+    : [R] extends [Generator<infer Y, unknown, never>]
+      ? AsyncIterable<Y>
+      : Promise<Awaited<R>>;
+
+/** Handlers seen from outside. The table's `stream` takes more there than inside a handler. */
+type Outside<H, R extends AnyRepository, S> = {
+  readonly [M in keyof H]: M extends Exclude<'stream', keyof Own<R> | keyof OwnWrites<R>> ? S : Promised<H[M]>;
+};
 
 /** A repository whose handlers are synchronous, which is what a synchronous handler can use. */
 export interface SyncRepository extends AnyRepository {
@@ -255,16 +321,19 @@ export type UsedIn<R extends AnyRepository, Access extends 'read' | 'write'> = R
     ? ReadsOf<R>
     : ReadsOf<R> & WritesOf<R>
   : Access extends 'read'
-    ? RepositoryReads<R>
-    : RepositoryApi<R>;
+    ? Outside<ReadsOf<R>, R, HandlerStream<R>>
+    : Outside<ReadsOf<R> & WritesOf<R>, R, HandlerStream<R>>;
+
+/** A table's stream inside an asynchronous handler. */
+type HandlerStream<R extends AnyRepository> = (
+  ...args: Parameters<TableReads<R['table'], never>['stream']>
+) => AsyncIterable<Row<R['table']>>;
 
 /** One repository as it is called from anywhere. */
-export type RepositoryApi<R extends AnyRepository> = {
-  readonly [M in keyof (ReadsOf<R> & WritesOf<R>)]: Promised<(ReadsOf<R> & WritesOf<R>)[M]>;
-};
+export type RepositoryApi<R extends AnyRepository> = Outside<ReadsOf<R> & WritesOf<R>, R, ApiStream<R['table']>>;
 
 /** The reads of one repository as a snapshot offers them. */
-export type RepositoryReads<R extends AnyRepository> = { readonly [M in keyof ReadsOf<R>]: Promised<ReadsOf<R>[M]> };
+export type RepositoryReads<R extends AnyRepository> = Outside<ReadsOf<R>, R, ApiStream<R['table']>>;
 
 /** Repositories by name. */
 export type Repositories = Readonly<Record<string, AnyRepository>>;

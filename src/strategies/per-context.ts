@@ -1,12 +1,15 @@
 /**
  * One writer behind the write lane, and readers of their own: a read sees committed rows while a write is open, and a
- * snapshot keeps its reader, and so its state, for as long as it runs. Without a writer the file is only read.
+ * snapshot keeps its reader, and so its state, for as long as it runs. Handlers that yield have one reader more for
+ * themselves, so that their steps wait for nobody. Without a writer the file is only read.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
+import { type Holding } from '../lanes/holding.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { abandonAll, type Running } from '../lanes/running.ts';
@@ -50,8 +53,8 @@ export class PerContext implements Strategy {
   readonly #timeout: number;
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
-  /** All that has a reader across ticks, or is on the way to one; a close must not overtake it. */
-  readonly #lending = new Set<Promise<unknown>>();
+  /** All that has a reader across ticks, is on the way to one, or is a step that had to wait; a close must not overtake it. */
+  readonly #pending = new Set<Promise<unknown>>();
 
   constructor(parts: PerContextParts) {
     const { owner, file, repositories, writer, firstReader, openReader, readers, maxQueue, timeout, checkpoints } =
@@ -95,13 +98,29 @@ export class PerContext implements Strategy {
     );
   }
 
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
+    try {
+      const reader = this.#readers.unleased();
+      if (!reader.busy) return Promise.resolve(cursor.advance(reader, how));
+    } catch (error) {
+      if (!(error instanceof BusyError)) return Promise.reject(error);
+    }
+    // A handler that is running on it called the api and is over in a moment, or SQLite was recovering.
+    const label = labelOf(context, cursor.method.label);
+    const step = retryBusy(label, deadlineOf(context, this.#timeout), async () => {
+      await Promise.resolve();
+      return cursor.advance(this.#readers.unleased(), how);
+    });
+    return this.#remember(step);
+  }
+
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     return this.#writer?.transaction(run, context) ?? refuseWrite('transaction');
   }
 
-  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const request = this.#request('snapshot', context);
-    return this.#lend(request, (reader) => runSnapshot(reader, request, run));
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined, holding?: Holding): Promise<T> {
+    const request = this.#request(holding?.label ?? 'snapshot', context);
+    return this.#lend(request, (reader) => runSnapshot(reader, request, run), holding);
   }
 
   checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
@@ -117,7 +136,7 @@ export class PerContext implements Strategy {
   }
 
   async idle(): Promise<void> {
-    await Promise.allSettled(this.#lending);
+    while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
     await this.#writer?.idle();
   }
 
@@ -147,20 +166,28 @@ export class PerContext implements Strategy {
     };
   }
 
-  #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
-    const lent = this.#lendInTurn(request, run);
-    this.#lending.add(lent);
-    const over = (): void => {
-      this.#lending.delete(lent);
-    };
-    lent.then(over, over);
-    return lent;
+  #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>, holding?: Holding): Promise<T> {
+    return this.#remember(this.#lendInTurn(request, run, holding));
   }
 
-  async #lendInTurn<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
+  #remember<T>(promise: Promise<T>): Promise<T> {
+    this.#pending.add(promise);
+    const over = (): void => {
+      this.#pending.delete(promise);
+    };
+    promise.then(over, over);
+    return promise;
+  }
+
+  async #lendInTurn<T>(
+    request: SnapshotRequest,
+    run: (reader: Connection) => Promise<T>,
+    holding: Holding | undefined,
+  ): Promise<T> {
     const { tenant, deadline, context } = request;
     // To open a reader may find SQLite recovering a file that another process left behind.
-    const reader = await retryBusy(tenant.label, deadline, () => this.#readers.lease(tenant, deadline, context));
+    const lease = (): Promise<Connection> => this.#readers.lease(tenant, deadline, context, holding);
+    const reader = await retryBusy(tenant.label, deadline, lease);
     try {
       return await run(reader);
     } finally {

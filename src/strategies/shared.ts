@@ -5,8 +5,10 @@
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError } from '../errors.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
+import { type Holding } from '../lanes/holding.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
@@ -44,33 +46,22 @@ export class Shared implements Strategy {
       const hold = (connection: Connection): Promise<unknown> => runAsyncRead(connection, method, args, request);
       return writer.hold(method.label, context, hold, request.tenant);
     }
-    if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
-      try {
-        return Promise.resolve(writer.connection.read(method, args));
-      } catch (error) {
-        if (!(error instanceof BusyError)) return Promise.reject(error);
-      }
-    }
-    const deadline = deadlineOf(context, this.#timeout);
-    const read = retryBusy(labelOf(context, method.label), deadline, () =>
-      writer.task(method.label, context, () => writer.connection.read(method, args)),
-    );
-    this.#waiting.add(read);
-    const over = (): void => {
-      this.#waiting.delete(read);
-    };
-    read.then(over, over);
-    return read;
+    return this.#read(method.label, context, (connection) => connection.read(method, args));
+  }
+
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
+    return this.#read(cursor.method.label, context, (connection) => cursor.advance(connection, how));
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     return this.#writer.transaction(run, context);
   }
 
-  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const request = this.#request('snapshot', context);
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined, holding?: Holding): Promise<T> {
+    const { label = 'snapshot' } = holding ?? {};
+    const request = this.#request(label, context);
     const hold = (connection: Connection): Promise<T> => runSnapshot(connection, request, run);
-    return this.#writer.hold('snapshot', context, hold, request.tenant);
+    return this.#writer.hold(label, context, hold, request.tenant, holding);
   }
 
   #request(label: string, context: Ambient | undefined): SnapshotRequest {
@@ -108,5 +99,26 @@ export class Shared implements Strategy {
 
   close(): void {
     closeTogether([], this.#writer.connection);
+  }
+
+  /** Reads at once, or between two turns of the lane. */
+  #read<T>(label: string, context: Ambient | undefined, read: (connection: Connection) => T): Promise<T> {
+    const writer = this.#writer;
+    if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
+      try {
+        return Promise.resolve(read(writer.connection));
+      } catch (error) {
+        if (!(error instanceof BusyError)) return Promise.reject(error);
+      }
+    }
+    const waiting = retryBusy(labelOf(context, label), deadlineOf(context, this.#timeout), () =>
+      writer.task(label, context, () => read(writer.connection)),
+    );
+    this.#waiting.add(waiting);
+    const over = (): void => {
+      this.#waiting.delete(waiting);
+    };
+    waiting.then(over, over);
+    return waiting;
   }
 }

@@ -1,5 +1,7 @@
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Ambient } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
+import { type Holding } from '../lanes/holding.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
@@ -20,10 +22,17 @@ export interface Strategy {
   readonly methods: MethodTable;
   /** Runs one call of the api. A write settles after its commit. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;
+  /** Runs a step of a handler that yields: a read of its own, which waits as any read does. All steps of one are on one connection. */
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled>;
   /** Runs a callback as one write transaction. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
-  /** Runs a callback whose reads all see one state. */
-  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
+  /**
+   * Runs a callback whose reads all see one state.
+   *
+   * @param holding given where the callback lasts as long as somebody else likes: whom to ask for the connection when others
+   *   wait for it
+   */
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined, holding?: Holding): Promise<T>;
   /** Empties the WAL into the database; a turn in the write lane. */
   checkpoint(context: Ambient | undefined): Promise<CheckpointReport>;
   stats(): StrategyStats;

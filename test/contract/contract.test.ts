@@ -7,14 +7,17 @@ import { atomicCalls } from './atomic-calls.ts';
 import { boundedWal } from './bounded-wal.ts';
 import { closing } from './closing.ts';
 import { deadlocks } from './deadlocks.ts';
+import { handlerStreams } from './handler-streams.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
+import { largeStreams } from './large-streams.ts';
 import { misuse } from './misuse.ts';
 import { writesNeverHide } from './no-hidden-writes.ts';
 import { noZombies } from './no-zombies.ts';
 import { readYourWrites } from './read-your-writes.ts';
 import { serialisedWrites } from './serialised-writes.ts';
 import { stableReads } from './stable-reads.ts';
+import { streams } from './streams.ts';
 import { waitingCalls } from './waiting-calls.ts';
 
 for (const strategy of STRATEGIES) {
@@ -34,5 +37,8 @@ for (const strategy of STRATEGIES) {
     closing(strategy);
     asyncHandlers(strategy);
     boundedWal(strategy);
+    streams(strategy);
+    handlerStreams(strategy);
+    largeStreams(strategy);
   });
 }

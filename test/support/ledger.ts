@@ -7,7 +7,7 @@
 import { appendFileSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
-import { count, eq, sql } from 'drizzle-orm';
+import { count, eq, gt, sql } from 'drizzle-orm';
 import { integer, sqliteTable, text, unique } from 'drizzle-orm/sqlite-core';
 import { accounts, audit, transfers } from '../../schema/index.ts';
 import { type Database, defineRepositories, defineRepository, type WriteDatabase } from '../../src/index.ts';
@@ -52,16 +52,32 @@ export type Failure = 'again' | 'throw' | 'abort' | 'fail' | 'rollback' | 'or-ro
  */
 export type Step = 'row' | 'note' | Failure | `caught ${Failure}`;
 
+/** One step of a handler that yields. The last three do what it must not, and `late` leaves a timer behind that does. */
+export type YieldStep = 'count' | 'name' | 'throw' | 'write' | 'promise' | 'query' | 'late';
+
 /** What a handler throws of its own accord. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
 }
+
+/** The same table without handlers of its own: what a handler uses to reach the table's methods. */
+const entryReads = defineRepository(entries);
 
 const entryRepository = defineRepository(entries, {
   reads: (db) => {
     const all = db.select().from(entries).orderBy(entries.id).prepare();
     const size = db.select({ n: count() }).from(entries).prepare();
     const counted = (): number => size.get()?.n ?? 0;
+    const page = db
+      .select()
+      .from(entries)
+      .where(gt(entries.id, sql.placeholder('after')))
+      .orderBy(entries.id)
+      .limit(sql.placeholder('limit'))
+      .prepare();
+    const append = (log: string | undefined, line: string): void => {
+      if (log !== undefined) appendFileSync(log, `${line}\n`);
+    };
     return {
       /** Every row as `call/part`, in the order of the inserts. */
       listed: () => all.all().map(({ call, part }) => `${call}/${part}`),
@@ -81,6 +97,48 @@ const entryRepository = defineRepository(entries, {
           return [before, -1];
         }
       },
+      /** Every row as `call/part`, by pages of its own. The log gets a line when it begins and one when it ends. */
+      *each(limit: number, log?: string) {
+        append(log, 'begins');
+        try {
+          for (let after = 0; ;) {
+            const rows = page.all({ after, limit });
+            for (const { call, part } of rows) yield `${call}/${part}`;
+            const last = rows.at(-1);
+            if (last === undefined) return;
+            after = last.id;
+          }
+        } finally {
+          append(log, `ends with ${counted()} rows`);
+        }
+      },
+      /** Counts, lets another connection commit a row, and counts again, 150 times. */
+      *around150(file: string): Generator<readonly [before: number, after: number]> {
+        for (let at = 0; at < 150; at++) {
+          const before = counted();
+          commitElsewhere(file);
+          yield [before, counted()];
+        }
+      },
+      /** Runs the steps, and yields what each comes to. */
+      *steps(steps: readonly YieldStep[], log?: string): Generator<number | string> {
+        try {
+          for (const step of steps) {
+            if (step === 'count') yield counted();
+            else if (step === 'throw') throw new Refusal('the handler refused');
+            else if (step === 'write')
+              yield (db as WriteDatabase).insert(entries).values({ call: 'bad', part: 1 }).run().changes;
+            else if (step === 'promise') yield Promise.resolve('late') as never;
+            else if (step === 'query') yield db.select().from(entries) as never;
+            else if (step === 'late') setImmediate(attempt, log, () => counted());
+            yield step;
+          }
+        } finally {
+          append(log, `ends with ${counted()} rows`);
+        }
+      },
+      /** An iterator from a plain function, which nobody can tell from one that returns a value before it is called. */
+      lazily: (): unknown => [1, 2].values(),
       /** A statement of any kind, where only reads belong. */
       ask: (statement: string) => db.all(sql.raw(statement)),
       /** Drizzle's own insert in a read handler: a compile error, which JavaScript callers and casts get past. */
@@ -88,7 +146,7 @@ const entryRepository = defineRepository(entries, {
       pragma: (name: string) => db.get<Record<string, unknown>>(sql.raw(`PRAGMA ${name}`))[name],
     };
   },
-  writes: (db, { afterCommit }) => {
+  writes: (db, { afterCommit, use }) => {
     const add = db
       .insert(entries)
       .values({ call: sql.placeholder('call'), part: sql.placeholder('part') })
@@ -165,6 +223,22 @@ const entryRepository = defineRepository(entries, {
         return Promise.resolve().then(() => {
           attempt(log, () => add.run({ call, part: 2 }));
         });
+      },
+      /** Inserts a row and returns an iterator that would insert another one. */
+      lazy(call: string): unknown {
+        add.run({ call, part: 1 });
+        return (function* () {
+          yield add.run({ call, part: 2 }).changes;
+        })();
+      },
+      /** Turns the sign of every part, row by row of a stream of the table's. */
+      negate(batch: number) {
+        const rows = use(entryReads);
+        let changed = 0;
+        for (const { id, part } of rows.stream({}, { batch, orderBy: 'call' })) {
+          changed += db.update(entries).set({ part: -part }).where(eq(entries.id, id)).run().changes;
+        }
+        return changed;
       },
       /** Inserts a row and leaves a timer behind, which uses this handler's database after the call. */
       late(call: string, log: string) {
@@ -252,7 +326,8 @@ export function commitElsewhere(file: string): void {
   }
 }
 
-function attempt(log: string, write: () => unknown): void {
+function attempt(log: string | undefined, write: () => unknown): void {
+  if (log === undefined) return;
   try {
     write();
     appendFileSync(log, 'written\n');

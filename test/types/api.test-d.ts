@@ -4,7 +4,9 @@ import { customType, integer, primaryKey, real, sqliteTable, text } from 'drizzl
 import { describe, expectTypeOf, test } from 'vitest';
 import {
   type Api,
+  type ApiStream,
   type Database,
+  defineAsyncRepository,
   defineRepositories,
   defineRepository,
   type Filter,
@@ -49,6 +51,13 @@ const accountRepository = defineRepository(accounts, {
       total: () => byOwner.all({ owner: '' }).length,
       maybe: (id: number, verbose = false) => (verbose ? { id } : undefined),
       nothing: () => undefined,
+      *owners(prefix: string, limit = 10) {
+        for (const { owner } of byOwner.all({ owner: prefix }).slice(0, limit)) yield owner;
+      },
+      *rows(): Generator<Account, number> {
+        for (const row of byOwner.all({ owner: '' })) yield row;
+        return 1;
+      },
       tagged: (tags: readonly string[], options: { since?: Date; bytes?: Uint8Array } = {}) =>
         new Map(tags.map((tag) => [tag, options.since])),
     };
@@ -73,6 +82,10 @@ const edgeRepository = defineRepository(edges, {
       expectTypeOf(used.get).toEqualTypeOf<(key: number) => Account | undefined>();
       expectTypeOf(used).not.toHaveProperty('credit');
       expectTypeOf(used).not.toHaveProperty('insert');
+      expectTypeOf(used.owners('a')).toEqualTypeOf<Generator<string, void, unknown>>();
+      expectTypeOf(used.stream({ owner }, { batch: 5, orderBy: 'owner' })).toEqualTypeOf<Iterable<Account>>();
+      // @ts-expect-error a handler's call sees one state as it is
+      used.stream({}, { consistent: true });
       return used.byOwner(owner).map(({ id }) => id);
     },
   }),
@@ -88,6 +101,21 @@ const edgeRepository = defineRepository(edges, {
   }),
 });
 const lineRepository = defineRepository(lines);
+const awaitedRepository = defineAsyncRepository(lines, {
+  reads: (_db, { use }) => ({
+    async followed() {
+      expectTypeOf(use(accountRepository).owners('a')).toEqualTypeOf<Generator<string, void, unknown>>();
+      expectTypeOf(use(accountRepository).stream()).toEqualTypeOf<Iterable<Account>>();
+      expectTypeOf(use(plainAsync).stream()).toEqualTypeOf<AsyncIterable<{ line: string | null }>>();
+      // @ts-expect-error a handler's call sees one state as it is
+      use(plainAsync).stream({}, { consistent: true });
+      const texts: (string | null)[] = [];
+      for await (const { line } of use(plainAsync).stream({ line: 'a' })) texts.push(line);
+      return texts;
+    },
+  }),
+});
+const plainAsync = defineAsyncRepository(lines);
 const slugRepository = defineRepository(slugs, {
   reads: () => ({ count: (word: string) => word.length, find: () => 'found' as const }),
   writes: () => ({ get: (slug: string, hits: number) => ({ slug, hits }), remove: () => 'gone' as const }),
@@ -98,6 +126,7 @@ export const registry = defineRepositories(import.meta.url, {
   edges: edgeRepository,
   lines: lineRepository,
   slugs: slugRepository,
+  awaited: awaitedRepository,
 });
 declare const db: Database<typeof registry>;
 const { api } = db;
@@ -131,6 +160,25 @@ describe('the api', () => {
     expectTypeOf(api.accounts.remove(1)).resolves.toEqualTypeOf<boolean>();
     expectTypeOf(api.accounts.removeMany({ id: 1 })).resolves.toEqualTypeOf<number>();
     expectTypeOf(api.lines.find()).resolves.toEqualTypeOf<{ line: string | null }[]>();
+  });
+
+  test('has a stream for every handler that yields, and for every table', () => {
+    expectTypeOf(api.accounts.owners).toEqualTypeOf<(prefix: string, limit?: number) => AsyncIterable<string>>();
+    expectTypeOf(api.accounts.rows()).toEqualTypeOf<AsyncIterable<Account>>();
+    expectTypeOf(api.accounts.stream).toEqualTypeOf<ApiStream<typeof accounts>>();
+    expectTypeOf(api.accounts.stream()).toEqualTypeOf<AsyncIterable<Account>>();
+    expectTypeOf(api.lines.stream()).toEqualTypeOf<AsyncIterable<{ line: string | null }>>();
+    expectTypeOf(api.awaited.stream()).toEqualTypeOf<AsyncIterable<{ line: string | null }>>();
+    expectTypeOf(api.awaited.followed()).resolves.toEqualTypeOf<(string | null)[]>();
+    void api.accounts.stream({ owner: 'ann' }, { batch: 10, orderBy: { cents: 'desc' }, consistent: true });
+    // @ts-expect-error no such column
+    void api.accounts.stream({ name: 'ann' });
+    // @ts-expect-error no such column
+    void api.accounts.stream({}, { orderBy: 'name' });
+    // @ts-expect-error no such option
+    void api.accounts.stream({}, { limit: 10 });
+    // @ts-expect-error a handler's stream takes the handler's arguments, and no options beside them
+    void api.accounts.owners('a', 1, { consistent: true });
   });
 
   test('has a repository’s own method in place of the table’s, of either side', () => {
@@ -289,6 +337,8 @@ describe('transaction and snapshot', () => {
       expectTypeOf(view).toEqualTypeOf<ReadApi<typeof registry>>();
       expectTypeOf(view.accounts.get).toEqualTypeOf<(key: number) => Promise<Account | undefined>>();
       expectTypeOf(view.slugs.count).toEqualTypeOf<(word: string) => Promise<number>>();
+      expectTypeOf(view.accounts.owners('a')).toEqualTypeOf<AsyncIterable<string>>();
+      expectTypeOf(view.accounts.stream()).toEqualTypeOf<AsyncIterable<Account>>();
       for (const write of ['insert', 'insertMany', 'update', 'updateMany', 'upsert', 'remove', 'removeMany'] as const) {
         expectTypeOf(view.accounts).not.toHaveProperty(write);
       }

@@ -3,6 +3,7 @@ import { asc, eq, type SQL, sql } from 'drizzle-orm';
 import { integer, type SQLiteColumn, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 import { describe, expectTypeOf, test } from 'vitest';
 import {
+  defineAsyncRepository,
   defineRepositories,
   defineRepository,
   type ReadDatabase,
@@ -19,6 +20,10 @@ class Money {
     return other;
   }
 }
+/** What generator functions give. */
+declare const yielded: <T>() => Generator<T>;
+declare const awaited: <T>() => AsyncGenerator<T>;
+declare const mapped: (run: () => number) => Generator<number>;
 type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 
 describe('a handler is refused when it', () => {
@@ -101,8 +106,43 @@ describe('a handler is refused when it', () => {
     defineRepository(notes, { reads: () => ({ make: () => [new Money()] }) });
     // @ts-expect-error a promise inside an object
     defineRepository(notes, { reads: () => ({ make: () => ({ later: Promise.resolve(1) }) }) });
-    // @ts-expect-error an iterator, which would outlive the call
+  });
+
+  test('gives an iterator where it cannot be streamed', () => {
+    // @ts-expect-error a plain function, which nobody can tell from one that gives a value
     defineRepository(notes, { reads: () => ({ make: () => [1].values() }) });
+    const rows = defineRepository(notes);
+    // @ts-expect-error the table's stream inside a handler, returned from it
+    defineRepository(notes, { reads: (_db, { use }) => ({ make: () => use(rows).stream() }) });
+    // @ts-expect-error an iterator sometimes
+    defineRepository(notes, { reads: () => ({ make: (id: number) => (id > 1 ? [1].values() : undefined) }) });
+    defineRepository(notes, {
+      // @ts-expect-error a generator function that writes
+      writes: (db) => ({
+        *make(id: number) {
+          yield db.insert(notes).values({ id }).run().changes;
+        },
+      }),
+    });
+    // @ts-expect-error an asynchronous generator function
+    defineRepository(notes, { reads: () => ({ make: () => awaited<number>() }) });
+    // @ts-expect-error a generator function in an asynchronous repository
+    defineAsyncRepository(notes, { reads: () => ({ make: () => yielded<number>() }) });
+    // @ts-expect-error an asynchronous generator function there
+    defineAsyncRepository(notes, { writes: () => ({ make: () => awaited<number>() }) });
+    // @ts-expect-error a promise of an iterator
+    defineAsyncRepository(notes, { reads: () => ({ make: () => Promise.resolve([1].values()) }) });
+  });
+
+  test('yields what cannot cross a thread, or is not done', () => {
+    // @ts-expect-error class instances
+    defineRepository(notes, { reads: () => ({ make: () => yielded<Money>() }) });
+    // @ts-expect-error promises, refused
+    defineRepository(notes, { reads: () => ({ make: () => yielded<Promise<number>>() }) });
+    // @ts-expect-error queries that were not run
+    defineRepository(notes, { reads: () => ({ make: () => yielded<SQL>() }) });
+    // @ts-expect-error an argument that is a function
+    defineRepository(notes, { reads: () => ({ make: mapped }) });
   });
 
   test('is no function', () => {
@@ -148,6 +188,12 @@ describe('a handler may', () => {
           f,
         }),
         optional: (a?: string, ...rest: readonly (number | null)[]) => [a, rest.length] as const,
+        *yields(id: number) {
+          yield* db.select().from(notes).where(eq(notes.id, id)).all();
+          const answer: unknown = yield { id, text: null };
+          return typeof answer;
+        },
+        never: () => yielded<never>(),
       }),
       writes: (db) => ({
         run: (id: number) => db.insert(notes).values({ id }).run(),
@@ -163,11 +209,14 @@ describe('a handler may', () => {
 describe('the checks', () => {
   test('leave a good handler as it is', () => {
     type Good = { ok: (id: number) => string; empty: () => void };
-    expectTypeOf<CheckHandlers<Good>>().toEqualTypeOf<Good>();
+    expectTypeOf<CheckHandlers<Good, 'read'>>().toEqualTypeOf<Good>();
   });
 
   test('turn a bad one into a sentence', () => {
-    type Bad = CheckHandlers<{ late: () => Promise<1>; by: (by: SQL) => 1; make: () => Money; unrun: () => SQL }>;
+    type Bad = CheckHandlers<
+      { late: () => Promise<1>; by: (by: SQL) => 1; make: () => Money; unrun: () => SQL },
+      'read'
+    >;
     expectTypeOf<Bad['late']>().toExtend<SluiceTypeError<`"late" returns a promise: ${string}`>>();
     expectTypeOf<Bad['by']>().toExtend<SluiceTypeError<`The arguments of "by" must be plain data: ${string}`>>();
     expectTypeOf<Bad['make']>().toExtend<SluiceTypeError<`The result of "make" must be plain data: ${string}`>>();

@@ -138,6 +138,7 @@ function idleScope(label: string): Scope {
     entered: true,
     isWithin: () => false,
     call: never,
+    advance: never,
     transaction: never,
     snapshot: never,
     leave: () => undefined,

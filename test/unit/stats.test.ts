@@ -43,8 +43,10 @@ for (const strategy of STRATEGIES) {
           run: nothing,
         },
         readers: { open: 0, leased: 0, waiting: 0, oldest: undefined, repaired: 0, discarded: 0 },
+        streams: { pinning: 0, oldest: undefined },
         wal: { size: 0, limit: 64 * 1024 * 1024, checkpoints: 0, blocked: 0, longest: 0 },
         advice: [],
+        hazards: [],
       } satisfies DatabaseStats);
     });
 

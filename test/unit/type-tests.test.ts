@@ -92,6 +92,18 @@ describe('the compiler', () => {
         '{ reads: () => ({ money: () => new Money() }) }',
         'The result of "money" must be plain data: functions, symbols and class instances cannot cross a thread',
       ],
+      [
+        '{ reads: () => ({ values: () => [1].values() }) }',
+        '"values" returns an iterator: make it a generator function, *values() { yield* … }, which callers stream',
+      ],
+      [
+        '{ writes: () => ({ *each() { yield 1; } }) }',
+        '"each" returns an iterator: a write ends with its call; return an array, or stream from a read',
+      ],
+      [
+        '{ reads: () => ({ *each() { yield new Money(); } }) }',
+        'The result of "each" must be plain data: functions, symbols and class instances cannot cross a thread',
+      ],
     ];
     const said = compile(...cases.map(([definition]) => `${HEAD} defineRepository(notes, ${definition});`));
     const sentences = said.map(([message = '', ...others]) => {

@@ -1,79 +1,17 @@
-/**
- * The methods that every table's repository has, on one connection.
- *
- * Statements are compiled once for each shape (which columns, which operators) and kept, the most recently used ones; a
- * call binds values and runs. SQL is written here and not by Drizzle's builders because building costs ten times what
- * running does; what a column means (its codec, its defaults) stays Drizzle's.
- */
+/** The writes that every table's repository has, on one connection: compiled and kept as its reads are. */
 import { ConstraintError, OptionError, StaleRowError } from '../errors.ts';
 import { describe, isPlain } from '../plain.ts';
-import { compileFilter, type Fragment, parseOrder } from './filter.ts';
+import { compileFilter, type Fragment } from './filter.ts';
 import { type BoundStatement, type HandlerSet } from './handlers.ts';
-import { page } from './page.ts';
 import { StatementCache } from './statement-cache.ts';
+import { callOptions, decode, keyCondition, once, type Prepare, type Stored } from './table-method-parts.ts';
 import { type ColumnShape, encode, keyValues, ownValue, tableShape, type TableShape } from './table-shape.ts';
 import { type AnyRepository } from './types.ts';
-
-type Prepare = (source: string) => BoundStatement;
-type Stored = Record<string, unknown>;
 
 /** SQLite's limit on placeholders in one statement. */
 const MAX_VARIABLES = 32_766;
 /** Rows in one INSERT, largest first: few sizes, so that few statements are compiled. */
 const CHUNKS = [256, 16, 1];
-
-/** `get`, `find`, `first`, `page`, `count`, `exists`. */
-export function tableReads(repository: AnyRepository, prepare: Prepare): HandlerSet {
-  const shape = tableShape(repository.table);
-  const statements = new StatementCache(prepare);
-  const select = `SELECT ${shape.selection} FROM ${shape.sql}`;
-  const byKey = once(() => prepare(`${select} WHERE ${keyCondition(shape)}`));
-
-  const where = (filter: unknown, call: string): Fragment => {
-    const fragment = compileFilter(shape, filter, `${shape.name}.${call}`);
-    return { sql: fragment.sql === '' ? '' : ` WHERE ${fragment.sql}`, params: fragment.params };
-  };
-
-  return {
-    get(key) {
-      const identity = keyValues(shape, key, `${shape.name}.get`);
-      const row = byKey().get(...identity);
-      return row === undefined ? undefined : decode(shape, row);
-    },
-    find(filter, options) {
-      const call = `${shape.name}.find`;
-      const given = callOptions(options, ['orderBy', 'limit', 'offset'], call);
-      const { sql, params } = where(filter, 'find');
-      const order = orderSql(shape, given.orderBy, call);
-      let text = `${select}${sql}${order}`;
-      if (given.limit !== undefined || given.offset !== undefined) {
-        text += ' LIMIT ? OFFSET ?';
-        params.push(given.limit === undefined ? -1 : count(given.limit, 'limit', call));
-        params.push(given.offset === undefined ? 0 : count(given.offset, 'offset', call));
-      }
-      const rows = statements.get(text).all(...params);
-      if (shape.decoded.length > 0) for (const row of rows) decode(shape, row);
-      return rows;
-    },
-    first(filter, options) {
-      const call = `${shape.name}.first`;
-      const given = callOptions(options, ['orderBy'], call);
-      const { sql, params } = where(filter, 'first');
-      const row = statements.get(`${select}${sql}${orderSql(shape, given.orderBy, call)} LIMIT 1`).get(...params);
-      return row === undefined ? undefined : decode(shape, row);
-    },
-    page: (options) =>
-      page(shape, statements, callOptions(options, ['after', 'limit', 'orderBy', 'filter'], `${shape.name}.page`)),
-    count(filter) {
-      const { sql, params } = where(filter, 'count');
-      return scalar(statements.get(`SELECT count(*) AS value FROM ${shape.sql}${sql}`).get(...params));
-    },
-    exists(filter) {
-      const { sql, params } = where(filter, 'exists');
-      return scalar(statements.get(`SELECT EXISTS (SELECT 1 FROM ${shape.sql}${sql}) AS value`).get(...params)) === 1;
-    },
-  };
-}
 
 /** `insert`, `insertMany`, `update`, `updateMany`, `upsert`, `remove`, `removeMany`. */
 export function tableWrites(repository: AnyRepository, prepare: Prepare): HandlerSet {
@@ -317,43 +255,4 @@ function namesColumn(shape: TableShape, values: Stored, call: string): boolean {
     any = true;
   }
   return any;
-}
-
-function callOptions(options: unknown, known: readonly string[], call: string): Stored {
-  if (options === undefined) return {};
-  if (!isPlain(options)) throw new OptionError(`${call}: options are a plain object, not ${describe(options)}`);
-  for (const name in options) {
-    if (!known.includes(name)) throw new OptionError(`${call}: unknown option "${name}"; use ${known.join(', ')}`);
-  }
-  return options;
-}
-
-function count(value: unknown, name: string, call: string): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw new OptionError(`${call}: ${name} is ${describe(value)}; give a whole number from 0`);
-}
-
-function orderSql(shape: TableShape, orderBy: unknown, call: string): string {
-  const terms = parseOrder(shape, orderBy, call);
-  if (terms.length === 0) return '';
-  return ` ORDER BY ${terms.map(({ column, direction }) => `${column.qualified} ${direction}`).join(', ')}`;
-}
-
-function keyCondition(shape: TableShape): string {
-  return shape.key.map(({ sql }) => `${sql} = ?`).join(' AND ');
-}
-
-function decode(shape: TableShape, row: unknown): unknown {
-  const stored = row as Stored;
-  for (const { name, decode: decodeValue } of shape.decoded) stored[name] = decodeValue?.(stored[name]);
-  return stored;
-}
-
-function scalar(row: unknown): number {
-  return Number((row as { value: number | bigint }).value);
-}
-
-function once<T>(make: () => T): () => T {
-  let value: T | undefined;
-  return () => (value ??= make());
 }
