@@ -3,7 +3,7 @@ import { race } from '../measure/race.ts';
 import { ratio } from '../measure/summary.ts';
 import { atLeast, row } from '../report/build.ts';
 import { type Case, type Requirement, type Row } from '../report/case.ts';
-import { BUSY_ACCOUNTS, raw, sluice } from '../sides/durable.ts';
+import { BUSY_ACCOUNTS, raw, sluice, transferLimit } from '../sides/durable.ts';
 
 export const transfers: Case = {
   name: 'transfers',
@@ -19,6 +19,7 @@ export const transfers: Case = {
         { callers, duration },
         {
           raw: raw(workspace, 'transfer'),
+          limit: transferLimit(workspace),
           'per-context': sluice(workspace, 'per-context', 'transfer'),
           shared: sluice(workspace, 'shared', 'transfer'),
         },

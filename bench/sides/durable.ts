@@ -3,7 +3,7 @@ import { drizzle } from 'drizzle-orm/better-sqlite3';
 import { type Side } from '../measure/race.ts';
 import { batchLoop } from './batch-loop.ts';
 import { preparedInsert } from './drizzle.ts';
-import { openRaw, rawInsert, rawTransfer } from './raw.ts';
+import { openRaw, rawInsert, rawTransfer, transferSteps } from './raw.ts';
 import { entry, key } from './schema.ts';
 import { type InThread, openSluice } from './sluice.ts';
 import { type Workspace } from './workspace.ts';
@@ -41,6 +41,23 @@ export function limit(workspace: Workspace): Side {
         const row = entry(calls++);
         return submit(() => insert.run(row));
       },
+      close: () => {
+        handle.close();
+        workspace.discard(file);
+      },
+    };
+  };
+}
+
+/** The hand-written batch loop with raw statements: the limit for transfers. */
+export function transferLimit(workspace: Workspace): Side {
+  return () => {
+    const file = workspace.fresh();
+    const handle = openRaw(file, 'full');
+    const send = transferSteps(handle);
+    const submit = batchLoop(handle);
+    return {
+      call: numbered((from, to) => submit(() => send(from, to, 1))),
       close: () => {
         handle.close();
         workspace.discard(file);

@@ -39,13 +39,19 @@ export function rawInsert(handle: Sqlite.Database): () => Promise<unknown> {
 
 /** Two reads, two updates, two inserts, in a transaction of their own. */
 export function rawTransfer(handle: Sqlite.Database): (from: number, to: number) => Promise<number> {
+  const send = handle.transaction(transferSteps(handle));
+  return (from, to) => Promise.resolve(send.immediate(from, to, 1));
+}
+
+/** Two reads, two updates, two inserts. */
+export function transferSteps(handle: Sqlite.Database): (from: number, to: number, cents: number) => number {
   const get = handle.prepare<[number], { cents: number }>(
     'SELECT id, owner, cents, version FROM accounts WHERE id = ?',
   );
   const credit = handle.prepare('UPDATE accounts SET cents = cents + ?, version = version + 1 WHERE id = ?');
   const transfer = handle.prepare('INSERT INTO transfers (source, destination, cents) VALUES (?, ?, ?)');
   const step = handle.prepare('INSERT INTO audit (transfer, balance) VALUES (?, ?)');
-  const send = handle.transaction((from: number, to: number, cents: number): number => {
+  return (from, to, cents) => {
     const source = get.get(from);
     const target = get.get(to);
     if (source === undefined || target === undefined) throw new Error('no such account');
@@ -54,6 +60,5 @@ export function rawTransfer(handle: Sqlite.Database): (from: number, to: number)
     const id = Number(transfer.run(from, to, cents).lastInsertRowid);
     step.run(id, source.cents - cents);
     return id;
-  });
-  return (from, to) => Promise.resolve(send.immediate(from, to, 1));
+  };
 }
