@@ -22,7 +22,10 @@ export interface OpenOptions<G extends Registry = Registry> {
    * the last moments may be lost with the power.
    */
   readonly durability?: Durability;
-  /** Read connections at most; 4 by default. On one thread they buy isolation for snapshots, not parallelism. */
+  /**
+   * Read connections at most; 4 by default. On one thread they buy isolation for snapshots, not parallelism. Handlers that
+   * yield share one more.
+   */
   readonly readers?: number;
   /** Milliseconds that a call may wait for its turn; 5000 by default. */
   readonly timeout?: number;

@@ -9,10 +9,10 @@ import { type Scope } from './scope.ts';
 export interface ContextOptions {
   /**
    * Milliseconds from now until which calls inside may wait for their turn; replaces the option of `open`. A transaction or
-   * snapshot that has not ended by then is undone.
+   * snapshot that has not ended by then is undone, and a stream is over.
    */
   readonly timeout?: number;
-  /** Takes calls that have not started out of the queue, and ends transactions, when it aborts. */
+  /** Takes calls that have not started out of the queue, and ends transactions, snapshots and streams, when it aborts. */
   readonly signal?: AbortSignal;
   /** Who is calling, for errors and traces, for example `GET /accounts`. */
   readonly label?: string;

@@ -447,6 +447,23 @@ export function streams(strategy: StrategyUnderTest): void {
         expect(seen).toBe(5000);
       });
 
+      test('give way inside a transaction of another database, where no circle of waits is seen', async () => {
+        const db = await openLedger(dir, strategy, { readers: 1 });
+        const other = await openLedger(dir, strategy, { file: dir.file('other.db') });
+        const rows = await fill(db, 9);
+        const seen: string[] = [];
+        await other.transaction(async () => {
+          for await (const { id, call, part } of db.api.entries.stream({}, { batch: 2, consistent: true })) {
+            await db.api.entries.run(`new ${id}`, ['row']);
+            expect(await db.api.entries.count()).toBe(9 + id);
+            await other.api.entries.run(`seen ${id}`, ['row']);
+            seen.push(`${call}/${part}`);
+          }
+        });
+        expect(seen).toEqual(rows);
+        expect(await other.api.entries.count()).toBe(9);
+      });
+
       test('that are ended while they give way leave nothing behind', async () => {
         const db = await openLedger(dir, strategy, { readers: 1 });
         await fill(db, 20_000);

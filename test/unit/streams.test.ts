@@ -11,13 +11,13 @@ import {
   OptionError,
   type Repositories,
 } from '../../src/index.ts';
-import { ledger } from '../support/ledger.ts';
-import { collect, countCalls, fill, iterate } from '../support/streaming.ts';
+import { createLedger, ledger } from '../support/ledger.ts';
+import { collect, countCalls, exhaust, fill, iterate } from '../support/streaming.ts';
 import { openLedger } from '../support/open-ledger.ts';
 import { openTables } from '../support/open-tables.ts';
 import { STRATEGIES } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
-import { rejection } from '../support/waiting.ts';
+import { expectBlocked, rejection } from '../support/waiting.ts';
 
 const notes = sqliteTable('notes', { id: integer().primaryKey(), text: text(), at: integer({ mode: 'timestamp_ms' }) });
 const edges = sqliteTable('edges', { a: integer().notNull(), b: blob({ mode: 'buffer' }).notNull() }, (table) => [
@@ -282,6 +282,31 @@ for (const strategy of STRATEGIES) {
       expect(calls[0]?.begun).toBe(15);
       await collect(db.api.entries.each(10));
       expect(calls[1]?.begun).toBeGreaterThanOrEqual(3);
+    });
+
+    test('a handler that yields outlives a moment in which nobody may read', async () => {
+      // | another connection, with a rollback journal | handler                       |
+      // |---------------------------------------------|-------------------------------|
+      // |                                             | yields                        |
+      // | BEGIN EXCLUSIVE                             |                               |
+      // |                                             | is pulled, and has to wait    |
+      // | ROLLBACK                                    |                               |
+      // |                                             | goes on where it stood        |
+      createLedger(dir.file());
+      const other = dir.raw();
+      const insert = other.prepare("INSERT INTO entries (call, part) VALUES ('a', ?)");
+      for (let part = 1; part <= 250; part++) insert.run(part);
+      const db = await openLedger(dir, strategy, { readonly: true });
+      expect(db.decision.facts.journalMode).toBe('delete');
+      const rows = iterate(db.api.entries.each(10));
+      await rows.next();
+      other.exec('BEGIN EXCLUSIVE');
+      const rest = exhaust(rows);
+      await expectBlocked(rest);
+      other.exec('ROLLBACK');
+      const { items, error } = await rest;
+      expect(error).toBeUndefined();
+      expect(items).toHaveLength(249);
     });
 
     test('the label of the context that made it comes before that of the one it is pulled in', async () => {
