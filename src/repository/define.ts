@@ -67,7 +67,10 @@ export function defineRepository<
   W extends Handlers = NoHandlers,
   const K extends keyof Row<T> & string = never,
   const V extends keyof Row<T> & string = never,
->(table: T, definition: RepositoryDefinition<T, R, W, K, V> = {}): Repository<T, R, W, K, V> {
+>(
+  table: T,
+  definition: RepositoryDefinition<T, R, W, K, V> = {},
+): Repository<T, NoInfer<R>, NoInfer<W>, NoInfer<K>, NoInfer<V>> {
   validateDefinition('defineRepository', table, definition);
   return {
     kind: 'sync',
@@ -118,7 +121,10 @@ export function defineAsyncRepository<
   W extends Handlers = NoHandlers,
   const K extends keyof Row<T> & string = never,
   const V extends keyof Row<T> & string = never,
->(table: T, definition: AsyncRepositoryDefinition<T, R, W, K, V> = {}): AsyncRepository<T, R, W, K, V> {
+>(
+  table: T,
+  definition: AsyncRepositoryDefinition<T, R, W, K, V> = {},
+): AsyncRepository<T, NoInfer<R>, NoInfer<W>, NoInfer<K>, NoInfer<V>> {
   validateDefinition('defineAsyncRepository', table, definition);
   return {
     kind: 'async',

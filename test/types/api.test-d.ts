@@ -348,3 +348,18 @@ describe('transaction and snapshot', () => {
     });
   });
 });
+
+describe('repositories that are made inside defineRepositories', () => {
+  const inline = defineRepositories(import.meta.url, {
+    lines: defineRepository(lines),
+    later: defineAsyncRepository(lines),
+    own: defineRepository(slugs, { reads: () => ({ twice: (of: number) => of * 2 }) }),
+  });
+
+  test('have the methods of their tables, and their own', () => {
+    expectTypeOf<Api<typeof inline>['lines']['count']>().returns.toEqualTypeOf<Promise<number>>();
+    expectTypeOf<Api<typeof inline>['later']['count']>().returns.toEqualTypeOf<Promise<number>>();
+    expectTypeOf<Api<typeof inline>['own']['twice']>().returns.toEqualTypeOf<Promise<number>>();
+    expectTypeOf<Api<typeof inline>['own']>().not.toHaveProperty('nope');
+  });
+});
