@@ -361,5 +361,6 @@ describe('repositories that are made inside defineRepositories', () => {
     expectTypeOf<Api<typeof inline>['later']['count']>().returns.toEqualTypeOf<Promise<number>>();
     expectTypeOf<Api<typeof inline>['own']['twice']>().returns.toEqualTypeOf<Promise<number>>();
     expectTypeOf<Api<typeof inline>['own']>().not.toHaveProperty('nope');
+    expectTypeOf(inline.url).toBeString();
   });
 });
