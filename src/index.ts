@@ -31,6 +31,7 @@ export { type Direction, type Filter, type Operators, type OrderBy } from './rep
 export {
   type AnyRepository,
   type Api,
+  type CallSignal,
   type FindOptions,
   type Handlers,
   type Key,
@@ -61,6 +62,7 @@ export {
   type ConstraintKind,
   ContextError,
   CorruptError,
+  ExecutorError,
   HandlerError,
   type Holder,
   InternalError,

@@ -73,7 +73,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   stats(): DatabaseStats {
-    return { ...this.#strategy.stats(), advice: adviceOn(this.#strategy.methods) };
+    const stats = this.#strategy.stats();
+    return { ...stats, advice: [...adviceOn(this.#strategy.methods), ...(stats.advice ?? [])] };
   }
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
@@ -96,7 +97,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   async #close(): Promise<CloseReport> {
     try {
       await this.#strategy.idle();
-      this.#strategy.close();
+      await this.#strategy.close();
     } finally {
       for (const timer of this.#drains) clearTimeout(timer);
       this.#leave();

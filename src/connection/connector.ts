@@ -1,5 +1,6 @@
 import { type Repositories } from '../repository/types.ts';
 import { StorageError } from '../errors.ts';
+import { defineCancelled } from './cancelled.ts';
 import { Connection } from './connection.ts';
 import { type Handle, openHandle } from './handle.ts';
 import { type Durability, type PragmaOptions } from './durability.ts';
@@ -56,6 +57,7 @@ export class Connector {
       handle.prepare('SELECT count(*) FROM sqlite_schema').get();
       const journalMode = obtainJournalMode(handle, journal);
       applyPragmas(handle, { role, durability, pragmas, journalMode });
+      defineCancelled(handle);
       return {
         connection: new Connection(handle, role, repositories, file),
         journalMode,

@@ -12,6 +12,8 @@ export interface Method {
   readonly label: string;
   readonly access: 'read' | 'write';
   readonly mode: 'sync' | 'async';
+  /** Made by the repository's own factory; otherwise it is one of the methods that every table has. */
+  readonly own: boolean;
   /**
    * An asynchronous handler that was seen to wait for something other than its database: from then on it gets a
    * transaction of its own. Set by whoever ran it.
@@ -50,6 +52,7 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
       access,
       // A table's own methods are synchronous underneath, in either kind of repository.
       mode: repository.kind === 'async' && Object.hasOwn(side.own, method) ? 'async' : 'sync',
+      own: Object.hasOwn(side.own, method),
       waits: false,
       trust: new Trust(),
       on: on(method, access),

@@ -179,14 +179,27 @@ export interface TableWrites<T extends SQLiteTable, K extends keyof Row<T>, V ex
   removeMany(filter: Filter<Row<T>>): number;
 }
 
+/**
+ * Whether the call that is running was given up: the signal of its context aborted, its deadline passed, or its thread is
+ * gone. A handler that works long looks between its statements. In the thread of its caller it can only have been given up
+ * before, or while an asynchronous handler awaits, because nothing else runs meanwhile.
+ */
+export interface CallSignal {
+  readonly aborted: boolean;
+}
+
 /** What a `reads` factory gets beside its database. */
 export interface ReadTools {
+  /** Whether the running call was given up. */
+  readonly signal: CallSignal;
   /** Another repository's reads, on this same connection. */
   readonly use: <R extends SyncRepository>(repository: R) => ReadsOf<R>;
 }
 
 /** What a `writes` factory gets beside its database. */
 export interface WriteTools {
+  /** Whether the running call was given up. */
+  readonly signal: CallSignal;
   /** Another repository's handlers, on this same connection and in this same transaction. */
   readonly use: <R extends SyncRepository>(repository: R) => ReadsOf<R> & WritesOf<R>;
   /**

@@ -4,6 +4,14 @@ import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
 
+/** What a strategy counts. */
+export interface StrategyStats {
+  readonly writes: WriteStats | undefined;
+  readonly readers: ReaderStats;
+  /** What it knows beside what its methods say. */
+  readonly advice?: readonly string[];
+}
+
 /** How calls reach connections. A `Database` holds exactly one. */
 export interface Strategy {
   readonly methods: MethodTable;
@@ -13,11 +21,11 @@ export interface Strategy {
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
   /** Runs a callback whose reads all see one state. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
-  stats(): { readonly writes: WriteStats | undefined; readonly readers: ReaderStats };
+  stats(): StrategyStats;
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
   /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */
   abandon(reason: (label: string) => Error): string[];
   /** Checkpoints and closes every connection. Called once, when nothing runs any more. */
-  close(): void;
+  close(): void | Promise<void>;
 }

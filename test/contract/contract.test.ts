@@ -16,7 +16,7 @@ import { stableReads } from './stable-reads.ts';
 import { waitingCalls } from './waiting-calls.ts';
 
 for (const strategy of STRATEGIES) {
-  describe(strategy.name, () => {
+  describe(strategy.title, () => {
     serialisedWrites(strategy);
     atomicCalls(strategy);
     acknowledgedMeansCommitted(strategy);

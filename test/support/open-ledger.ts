@@ -13,7 +13,7 @@ export async function openLedger(
 ): Promise<LedgerDatabase> {
   const file = options.file ?? dir.file();
   if (!existsSync(file)) createLedger(file as string);
-  const db = await open({ ...options, file, repositories: ledger, strategy: strategy.name });
+  const db = await open({ ...strategy.options, ...options, file, repositories: ledger, strategy: strategy.name });
   // A test that failed half-way may have left a gate shut.
   dir.atEnd(() => db.close({ drain: 2000 }));
   return db;

@@ -20,6 +20,8 @@ const local: Facts = {
   thread: 'main',
   openInThisProcess: 0,
   requested: 'auto',
+  heavy: false,
+  threads: 1,
 };
 const rollback = { journalMode: 'delete', walObtained: false } as const;
 const memory: Facts = {

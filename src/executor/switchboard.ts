@@ -1,0 +1,70 @@
+import { type MessagePort } from 'node:worker_threads';
+import { ClosedError } from '../errors.ts';
+import { adviceOn } from '../observe/advice.ts';
+import { type DatabaseStats } from '../database.ts';
+import { type Strategy } from '../strategies/strategy.ts';
+import { Door } from './door.ts';
+import { type Page } from './words.ts';
+
+/** Callers learn of new figures within this many milliseconds. */
+const STATS_DELAY = 20;
+
+/**
+ * The ports through which other threads reach a strategy of this thread: one {@link Door} for each.
+ *
+ * It does not own the strategy. What a port still has open is undone when it closes; the strategy goes on.
+ */
+export class Switchboard {
+  readonly #strategy: Strategy;
+  readonly #doors = new Set<Door>();
+  #timer: NodeJS.Timeout | undefined;
+  #refusal: (() => Error) | undefined;
+
+  constructor(strategy: Strategy) {
+    this.#strategy = strategy;
+  }
+
+  /** Serves a port from now on. */
+  serve(port: MessagePort, page: Page): void {
+    const door: Door = new Door(this.#strategy, port, page, {
+      refusal: () => this.#refusal?.(),
+      called: () => {
+        this.#tellSoon();
+      },
+      closed: () => {
+        this.#doors.delete(door);
+      },
+    });
+    this.#doors.add(door);
+  }
+
+  /** Refuses calls that come from now on, except those of scopes that are open. */
+  refuse(file: string): void {
+    this.#refusal ??= () => new ClosedError(`the database ${file} is closed; open it again`);
+  }
+
+  /** Closes every port. */
+  close(): void {
+    clearTimeout(this.#timer);
+    for (const door of this.#doors) {
+      door.tell(this.#stats());
+      door.close();
+    }
+  }
+
+  /** What the strategy says of itself, with advice. */
+  #stats(): DatabaseStats {
+    const stats = this.#strategy.stats();
+    return { ...stats, advice: [...adviceOn(this.#strategy.methods), ...(stats.advice ?? [])] };
+  }
+
+  #tellSoon(): void {
+    if (this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      const stats = this.#stats();
+      for (const door of this.#doors) door.tell(stats);
+    }, STATS_DELAY);
+    this.#timer.unref();
+  }
+}
