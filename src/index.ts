@@ -1,6 +1,7 @@
 /** Sluice: a typed repository layer for SQLite. */
 import './runtime.ts';
 
+export { connect, type ConnectedDatabase } from './connect.ts';
 export { open } from './open.ts';
 export {
   type AsyncRepositoryDefinition,
@@ -31,6 +32,7 @@ export { type Direction, type Filter, type Operators, type OrderBy } from './rep
 export {
   type AnyRepository,
   type Api,
+  type BlockingApi,
   type CallSignal,
   type FindOptions,
   type Handlers,

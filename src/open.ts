@@ -42,7 +42,7 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   refuseWhileImporting();
   const settings = readOptions(options);
   const { strategy, decision, leave } = await openHere(settings);
-  return new SluiceDatabase<G>(strategy, decision, leave);
+  return new SluiceDatabase<G>(strategy, decision, leave, settings);
 }
 
 /** A strategy that has been opened. */

@@ -1,3 +1,4 @@
+import { type MessagePort, threadId } from 'node:worker_threads';
 import {
   abortError,
   type Ambient,
@@ -12,6 +13,9 @@ import { type Decision } from './connection/decide.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
 import { adviceOn } from './observe/advice.ts';
 import { callChannel } from './observe/trace.ts';
+import { GivenPorts } from './executor/given-ports.ts';
+import { describeMethods } from './executor/protocol.ts';
+import { Switchboard } from './executor/switchboard.ts';
 import { nearMiss } from './near-miss.ts';
 import { describe } from './plain.ts';
 import { buildApi } from './repository/api.ts';
@@ -28,10 +32,20 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #leave: () => void;
   readonly #abandoned: string[] = [];
   readonly #drains: NodeJS.Timeout[] = [];
+  readonly #limits: { readonly timeout: number; readonly maxQueue: number };
+  readonly #ports = new GivenPorts();
+  /** Serves the ports, where no other thread does. */
+  #switchboard: Switchboard | undefined;
   #closing: Promise<CloseReport> | undefined;
 
   /** @param leave takes the file out of the registry of open files */
-  constructor(strategy: Strategy, decision: Decision, leave: () => void) {
+  constructor(
+    strategy: Strategy,
+    decision: Decision,
+    leave: () => void,
+    limits: { readonly timeout: number; readonly maxQueue: number },
+  ) {
+    this.#limits = limits;
     this.#strategy = strategy;
     this.decision = decision;
     this.#leave = leave;
@@ -77,6 +91,21 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     return { ...stats, advice: [...adviceOn(this.#strategy.methods), ...(stats.advice ?? [])] };
   }
 
+  port(): MessagePort {
+    this.refuseIfClosed('port');
+    const { timeout, maxQueue } = this.#limits;
+    const { methods, exchanges } = this.#strategy;
+    const description = { decision: this.decision, methods: describeMethods(methods), timeout, maxQueue };
+    if (exchanges !== undefined) return this.#ports.give(description, exchanges, undefined);
+    this.#switchboard ??= new Switchboard(this.#strategy);
+    return this.#ports.give(description, [this.#switchboard], threadId);
+  }
+
+  /** @throws {ClosedError} after `close` was called */
+  protected refuseIfClosed(label: string): void {
+    if (this.#closing !== undefined) throw this.#closed(label);
+  }
+
   close(options: CloseOptions = {}): Promise<CloseReport> {
     const drain = drainOf(options);
     const scope = scopeOf(currentContext(), this);
@@ -96,9 +125,12 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   async #close(): Promise<CloseReport> {
     try {
+      this.#switchboard?.refuse(this.decision.facts.file);
       await this.#strategy.idle();
       await this.#strategy.close();
     } finally {
+      this.#switchboard?.close();
+      this.#ports.close();
       for (const timer of this.#drains) clearTimeout(timer);
       this.#leave();
     }

@@ -43,7 +43,11 @@ export interface ClientLimits {
 
 /** One port's futures. */
 export class PortClient {
+  readonly page: Page;
   readonly #limits: ClientLimits;
+  /** Brings the next port: keeps the process alive while somebody waits, like the port itself. */
+  readonly #keeper: MessagePort | undefined;
+  #holding = 0;
   readonly #words: Words;
   readonly #pages: Page[];
   readonly #pending = new Map<number, Pending>();
@@ -58,7 +62,9 @@ export class PortClient {
   #stats: DatabaseStats | undefined;
   #successes = 0;
 
-  constructor(page: Page, limits: ClientLimits) {
+  constructor(page: Page, limits: ClientLimits, keeper?: MessagePort) {
+    this.page = page;
+    this.#keeper = keeper;
     this.#pages = [page];
     this.#words = new Words(this.#pages);
     this.#limits = limits;
@@ -67,6 +73,11 @@ export class PortClient {
   /** Requests that somebody waits for. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** Transactions whose callbacks run. */
+  get holding(): number {
+    return this.#holding;
   }
 
   /** Whether its server is there. */
@@ -185,6 +196,7 @@ export class PortClient {
     });
     // Nobody may be listening when the callback has just settled.
     ended.catch(() => undefined);
+    if (access === 'write') this.#holding += 1;
     let result: T;
     try {
       result = await Promise.race([run(scope), ended]);
@@ -195,6 +207,8 @@ export class PortClient {
       await pending.answered;
       if (access === 'write') markOutcome(error, 'rolled-back');
       throw error;
+    } finally {
+      if (access === 'write') this.#holding -= 1;
     }
     if (!pending.settled) this.#outbox?.push(['end', id, 'commit']);
     const answer = await pending.answered;
@@ -283,7 +297,10 @@ export class PortClient {
     const signal = context?.signal;
     const pending = new Pending({ id, word, label, access, scope, request, signal, since, deadline, bounded }, GRACE);
     this.#pending.set(id, pending);
-    if (this.#waiting++ === 0) this.#port?.ref();
+    if (this.#waiting++ === 0) {
+      this.#port?.ref();
+      this.#keeper?.ref();
+    }
     this.#outbox?.push(request);
     this.#watch(pending.giveUpAt);
     if (signal !== undefined) {
@@ -338,6 +355,7 @@ export class PortClient {
     pending.settle(answer);
     if (--this.#waiting > 0) return;
     this.#port?.unref();
+    this.#keeper?.unref();
     if (this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 

@@ -40,6 +40,8 @@ export class Pending {
   givingUp: (() => Error) | undefined;
   /** Nobody waits any more; the answer that is still to come frees its word. */
   settled = false;
+  /** What it was settled with, for whoever waits without an event loop. */
+  answer: unknown;
   #answer!: (answer: unknown) => void;
   #begin!: () => void;
   #stopListening: (() => void) | undefined;
@@ -76,6 +78,7 @@ export class Pending {
   settle(answer: unknown): void {
     if (this.settled) return;
     this.settled = true;
+    this.answer = answer;
     this.#stopListening?.();
     this.#answer(answer);
   }

@@ -8,14 +8,14 @@ import { type PortClient } from './client.ts';
 export class RemoteScope implements Scope {
   readonly id: number;
   readonly label: string;
-  readonly #client: PortClient;
+  readonly client: PortClient;
   readonly #parent: RemoteScope | undefined;
   #open = true;
   #abandoned = false;
   #left = false;
 
   constructor(client: PortClient, id: number, label: string, parent: RemoteScope | undefined) {
-    this.#client = client;
+    this.client = client;
     this.id = id;
     this.label = label;
     this.#parent = parent;
@@ -30,15 +30,15 @@ export class RemoteScope implements Scope {
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    return this.#refusal(method.label) ?? this.#client.call(method, args, context, this.id);
+    return this.#refusal(method.label) ?? this.client.call(method, args, context, this.id);
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refusal('transaction') ?? this.#client.hold('transaction', run, context, this);
+    return this.#refusal('transaction') ?? this.client.hold('transaction', run, context, this);
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refusal('snapshot') ?? this.#client.hold('snapshot', run, context, this);
+    return this.#refusal('snapshot') ?? this.client.hold('snapshot', run, context, this);
   }
 
   leave(): void {

@@ -1,9 +1,11 @@
-import { type MessagePort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { ClosedError } from '../errors.ts';
 import { adviceOn } from '../observe/advice.ts';
 import { type DatabaseStats } from '../database.ts';
 import { type Strategy } from '../strategies/strategy.ts';
 import { Door } from './door.ts';
+import { type Exchange } from './given-ports.ts';
+import { type Caller } from './thread.ts';
 import { type Page } from './words.ts';
 
 /** Callers learn of new figures within this many milliseconds. */
@@ -14,7 +16,7 @@ const STATS_DELAY = 20;
  *
  * It does not own the strategy. What a port still has open is undone when it closes; the strategy goes on.
  */
-export class Switchboard {
+export class Switchboard implements Exchange {
   readonly #strategy: Strategy;
   readonly #doors = new Set<Door>();
   #timer: NodeJS.Timeout | undefined;
@@ -36,6 +38,20 @@ export class Switchboard {
       },
     });
     this.#doors.add(door);
+    // Whoever waits at the other end keeps the process alive, and nobody else.
+    port.unref();
+  }
+
+  /** A caller of another thread, which this thread serves. */
+  add(caller: Caller): void {
+    const { port1, port2 } = new MessageChannel();
+    this.serve(port2, caller.page);
+    caller.attach(port1);
+  }
+
+  /** Its port closes by itself. */
+  remove(): void {
+    return;
   }
 
   /** Refuses calls that come from now on, except those of scopes that are open. */

@@ -7,7 +7,8 @@ import '../runtime.ts';
 import { encodeError } from './error-codec.ts';
 import { importRegistry } from './importing.ts';
 import { importDrizzleQuickly } from './quick-imports.ts';
-import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
+// Erased as a whole: what is left of an import of single types would still import the module, and Drizzle with it.
+import type { Order, Report, ThreadStart } from './thread-messages.ts';
 
 if (parentPort !== null) await start(parentPort, workerData as ThreadStart);
 

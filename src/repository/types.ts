@@ -291,6 +291,15 @@ export interface Registry<M extends Repositories = Repositories> {
 
 /** Every repository's methods, promise-returning: `Api<typeof ledger>`. */
 export type Api<G extends Registry> = { readonly [N in keyof G['repositories']]: RepositoryApi<G['repositories'][N]> };
+/** Every repository's methods as a thread calls them that blocks until the answer is there. */
+export type BlockingApi<G extends Registry> = {
+  readonly [N in keyof G['repositories']]: {
+    readonly [M in keyof RepositoryApi<G['repositories'][N]>]: Blocking<RepositoryApi<G['repositories'][N]>[M]>;
+  };
+};
+
+type Blocking<F> = F extends (...args: infer A) => Promise<infer R> ? (...args: A) => R : never;
+
 /** Every repository's reads, promise-returning. */
 export type ReadApi<G extends Registry> = {
   readonly [N in keyof G['repositories']]: RepositoryReads<G['repositories'][N]>;

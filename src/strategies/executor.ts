@@ -54,6 +54,7 @@ export async function startThreads(settings: Settings, path: PathFacts): Promise
 
 /** The strategy `executor`. */
 export class Executor extends PortStrategy {
+  readonly exchanges: readonly OwningThread[];
   readonly #threads: Threads;
   #leaving: NodeJS.Timeout | undefined;
   /** Resolves when it is time to leave the threads to themselves. */
@@ -68,6 +69,7 @@ export class Executor extends PortStrategy {
       readers.map((reader) => callThrough(reader, settings)),
     );
     this.#threads = threads;
+    this.exchanges = [writer, ...readers];
     this.#left = new Promise((resolve) => {
       this.#leave = () => {
         resolve(undefined);

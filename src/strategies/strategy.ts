@@ -1,5 +1,6 @@
 import { type Ambient } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
+import { type Exchange } from '../executor/given-ports.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
@@ -22,6 +23,11 @@ export interface Strategy {
   /** Runs a callback whose reads all see one state. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
   stats(): StrategyStats;
+  /**
+   * The threads that serve its calls, for ports that lead straight to them; absent where this thread does. The one that writes
+   * comes first.
+   */
+  readonly exchanges?: readonly Exchange[];
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
   /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */

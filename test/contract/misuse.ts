@@ -10,7 +10,6 @@ import {
   defineRepository,
   HandlerError,
   MigrationError,
-  open,
   OptionError,
   type Registry,
   StorageError,
@@ -18,6 +17,7 @@ import {
   type WriteDatabase,
   type WriteTools,
 } from '../../src/index.ts';
+import { asyncFactory, asyncHandler, noFunction, runningFactory, throwingFactory } from '../support/broken.ts';
 import { createLedger, entries, ledger } from '../support/ledger.ts';
 import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
@@ -44,7 +44,7 @@ export function misuse(strategy: StrategyUnderTest): void {
         message: RegExp,
       ): Promise<void> {
         const before = readdirSync(dir.path);
-        const opening = open({ repositories: ledger, strategy: strategy.name, ...options } as never);
+        const opening = strategy.open({ repositories: ledger, ...options } as never);
         expect((await rejection(opening, kind)).message).toMatch(message);
         expect(readdirSync(dir.path)).toEqual(before);
         expect(dir.descriptors()).toEqual([]);
@@ -113,45 +113,16 @@ export function misuse(strategy: StrategyUnderTest): void {
       });
 
       test.for([
-        [
-          'an async function as a handler',
-          HandlerError,
-          /entries\.writes\.go is an async function/,
-          () => ({
-            async go() {
-              await Promise.resolve();
-            },
-          }),
-        ],
-        ['a handler that is no function', HandlerError, /entries\.writes\.go is not a function/, () => ({ go: 42 })],
-        ['an async factory', HandlerError, /synchronous/, () => Promise.resolve({})],
-        [
-          'a factory that runs a statement',
-          ContextError,
-          /run by a factory/,
-          (db: WriteDatabase) => {
-            db.insert(entries).values({ call: 'factory', part: 1 }).run();
-            return {};
-          },
-        ],
-        [
-          'a factory that throws',
-          TypeError,
-          /of its own/,
-          () => {
-            throw new TypeError('of its own');
-          },
-        ],
-      ] as const)('%s is refused: nothing is written and nothing stays open', async ([, kind, message, writes]) => {
+        ['an async function as a handler', HandlerError, /entries\.writes\.go is an async function/, asyncHandler],
+        ['a handler that is no function', HandlerError, /entries\.writes\.go is not a function/, noFunction],
+        ['an async factory', HandlerError, /synchronous/, asyncFactory],
+        ['a factory that runs a statement', ContextError, /run by a factory/, runningFactory],
+        ['a factory that throws', TypeError, /of its own/, throwingFactory],
+      ] as const)('%s is refused: nothing is written and nothing stays open', async ([, kind, message, repositories]) => {
         createLedger(dir.file());
         for (const readonly of [false, true]) {
-          const options = readonly && strategy.name === 'per-context' ? { readonly } : {};
-          const opening = open({
-            file: dir.file(),
-            repositories: registryOf(writes),
-            strategy: strategy.name,
-            ...options,
-          });
+          const options = readonly && strategy.name !== 'shared' ? { readonly } : {};
+          const opening = strategy.open({ file: dir.file(), repositories, ...options });
           expect((await rejection(opening, kind)).message).toMatch(message);
           expect(dir.descriptors(), 'descriptors').toEqual([]);
         }
@@ -252,9 +223,8 @@ export function misuse(strategy: StrategyUnderTest): void {
         let kept: WriteDatabase | undefined;
         let ask: WriteTools['afterCommit'] | undefined;
         createLedger(dir.file());
-        const db = await open({
+        const db = await strategy.open({
           file: dir.file(),
-          strategy: strategy.name,
           repositories: registryOf((db, tools) => {
             kept = db;
             ask = tools.afterCommit;
