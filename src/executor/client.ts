@@ -60,7 +60,6 @@ export class PortClient {
   #timerAt = Infinity;
   #idle: (() => void)[] = [];
   #stats: DatabaseStats | undefined;
-  #successes = 0;
 
   constructor(page: Page, limits: ClientLimits, keeper?: MessagePort) {
     this.page = page;
@@ -88,11 +87,6 @@ export class PortClient {
   /** The server's latest figures. */
   get stats(): DatabaseStats | undefined {
     return this.#stats;
-  }
-
-  /** Requests that were answered, with whatever. */
-  get successes(): number {
-    return this.#successes;
   }
 
   /** Takes a port, in place of one that was lost, and sends what has not been started. */
@@ -334,7 +328,6 @@ export class PortClient {
           this.#settle(pending, this.#failure(pending, answer[2]));
           this.#forget(pending);
       }
-      this.#successes += 1;
     }
   };
 
@@ -361,13 +354,6 @@ export class PortClient {
 
   #forget(pending: Pending): void {
     if (this.#pending.delete(pending.parts.id)) this.#words.give(pending.parts.word);
-    if (this.#pending.size === 0) this.#rest();
-  }
-
-  #rest(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#timerAt = Infinity;
   }
 
   #release(pending: Pending, error: Error, outcome: Outcome): void {
@@ -428,7 +414,7 @@ export class PortClient {
   }
 
   readonly #expire = (): void => {
-    this.#rest();
+    this.#timerAt = Infinity;
     const now = performance.now();
     let next = Infinity;
     for (const pending of [...this.#pending.values()]) {

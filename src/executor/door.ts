@@ -124,7 +124,7 @@ export class Door {
     result.then(
       (value) => {
         this.#aborts.delete(id);
-        this.#answer(id, method, value);
+        this.#answer(id, method, value, scope);
       },
       (error: unknown) => {
         this.#fail(id, error);
@@ -219,7 +219,7 @@ export class Door {
     return refusal;
   }
 
-  #answer(id: number, method: Method, value: unknown): void {
+  #answer(id: number, method: Method, value: unknown, scope: number): void {
     if (typeof value !== 'object' || value === null) {
       if (typeof value !== 'function' && typeof value !== 'symbol') {
         this.#send(['value', id, value, undefined]);
@@ -232,7 +232,7 @@ export class Door {
       const moved = method.own ? [] : movable(packed.value);
       if (!this.#gone) this.#outbox.push(['value', id, packed.value, packed.buffers], moved);
     } catch (error) {
-      this.#fail(id, resultCannotCross(method, error));
+      this.#fail(id, resultCannotCross(method, error, scope));
     }
   }
 
@@ -266,13 +266,14 @@ export class Door {
   }
 }
 
-function resultCannotCross(method: Method, error: unknown): unknown {
+function resultCannotCross(method: Method, error: unknown, scope: number): unknown {
   if (!(error instanceof CannotCross)) return error;
   const failure = new HandlerError(
     `${method.label}: ${error.message}, and cannot cross a thread; return plain data`,
     { cause: error },
   );
-  if (method.access === 'write') markOutcome(failure, 'committed');
+  // Inside a transaction what becomes of it is the transaction's to say.
+  if (method.access === 'write' && scope === 0) markOutcome(failure, 'committed');
   return failure;
 }
 

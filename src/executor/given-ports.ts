@@ -33,7 +33,7 @@ export type Notice =
 /** What serves the calls of a line. */
 export interface Exchange {
   add(caller: Caller): void;
-  remove(caller: Caller): void;
+  remove?(caller: Caller): void;
 }
 
 /** The control ports that one `Database` has given away. */
@@ -56,7 +56,7 @@ export class GivenPorts {
       this.#controls.delete(control);
       for (const [at, exchange] of exchanges.entries()) {
         const caller = callers[at];
-        if (caller !== undefined) exchange.remove(caller);
+        if (caller !== undefined) exchange.remove?.(caller);
       }
     });
     // A port that was given away does not keep the process alive.

@@ -49,11 +49,6 @@ export class Switchboard implements Exchange {
     caller.attach(port1);
   }
 
-  /** Its port closes by itself. */
-  remove(): void {
-    return;
-  }
-
   /** Refuses calls that come from now on, except those of scopes that are open. */
   refuse(file: string): void {
     this.#refusal ??= () => new ClosedError(`the database ${file} is closed; open it again`);

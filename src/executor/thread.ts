@@ -4,11 +4,11 @@
  * 1. It is started, opens the database, and reports its description; then each line gets a port to it.
  * 2. When it dies, each line is told, and it is started again after a delay that grows with each death in a row; then each line
  *    gets a new port. Deaths are in a row while nothing was answered between them. After {@link MAX_DEATHS} it has failed: each
- *    line is told why, and it is not started again.
+ *    line is told why, and it is not started again. One whose database was in memory has failed at once.
  * 3. To close it is told to drain, then to close; then it is ended. One that does not answer is left to itself.
  */
 import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
-import { ExecutorError } from '../errors.ts';
+import { ExecutorError, InternalError } from '../errors.ts';
 import { decodeError } from './error-codec.ts';
 import { type Description } from './protocol.ts';
 import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
@@ -16,7 +16,7 @@ import { findWorker } from './worker-file.ts';
 import { type Page } from './words.ts';
 
 /** Deaths without an answer between them, after which it is not started again. */
-export const MAX_DEATHS = 5;
+const MAX_DEATHS = 5;
 const FIRST_DELAY = 10;
 const MAX_DELAY = 5000;
 
@@ -36,6 +36,8 @@ export interface ThreadPlan {
   readonly start: ThreadStart;
   readonly name: string;
   readonly resourceLimits: ResourceLimits | undefined;
+  /** `'never'` where its database dies with it: another one would be empty. */
+  readonly restart: 'always' | 'never';
 }
 
 /** A thread that owns a database. */
@@ -68,11 +70,6 @@ export class OwningThread {
       await this.#exited;
       throw error;
     }
-  }
-
-  /** How often it has died in a row. */
-  get deaths(): number {
-    return this.#deaths;
   }
 
   /** Adds a line; it gets its port at once, or when the thread is there again. */
@@ -157,7 +154,7 @@ export class OwningThread {
       });
     });
     if (report.kind === 'failed') throw decodeError(report.error, new Error());
-    if (report.kind !== 'ready') throw new ExecutorError('unreachable');
+    if (report.kind !== 'ready') throw new InternalError(`a thread began with ${report.kind}`);
     this.#ready = true;
     // From here on a call in flight keeps the process alive, and nothing else.
     worker.unref();
@@ -217,7 +214,7 @@ export class OwningThread {
     if (!wasReady && this.#deaths === 0) return;
     if (this.#answered() !== this.#answeredBefore) this.#deaths = 0;
     this.#deaths += 1;
-    if (this.#deaths >= MAX_DEATHS) {
+    if (this.#deaths >= MAX_DEATHS || this.#plan.restart === 'never') {
       this.#fail(cause);
       return;
     }
@@ -242,12 +239,12 @@ export class OwningThread {
 
   #fail(cause: unknown): void {
     const last = cause instanceof Error ? cause.message : String(cause);
-    this.#failure = (label) =>
-      new ExecutorError(
-        `${label}: the thread that owns the database died ${MAX_DEATHS} times in a row and is not started again; the last ` +
-          `time of: ${last}. Open the database again when that is mended`,
-        { cause },
-      );
+    const why =
+      this.#plan.restart === 'never'
+        ? `died, and its database, which was not in a file, with it: ${last}. Open a new one`
+        : `died ${MAX_DEATHS} times in a row and is not started again; the last time of: ${last}. Open the database again ` +
+          'when that is mended';
+    this.#failure = (label) => new ExecutorError(`${label}: the thread that owns the database ${why}`, { cause });
     for (const caller of this.#callers) {
       caller.lost(cause);
       caller.refuse(this.#failure);

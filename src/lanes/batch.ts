@@ -167,6 +167,8 @@ export class Batch {
     this.#now = performance.now();
     this.#stats.wait.record((started - call.since) * 1000);
     this.#stats.run.record((this.#now - started) * 1000);
+    // A handler that awaits leaves the event loop to others meanwhile.
+    if (call.method.mode === 'sync') this.#stats.slow.note(call.method.label, this.#now - started);
     if (this.#fate === 'spoiled') {
       this.#connection.rollback();
       const again = [...this.#ended.map((each) => each.call), call];

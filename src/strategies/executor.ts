@@ -8,7 +8,7 @@ import { type PathFacts } from '../connection/facts.ts';
 import { PortClient } from '../executor/client.ts';
 import { PortStrategy } from '../executor/port-strategy.ts';
 import { type Description, methodsOf } from '../executor/protocol.ts';
-import { type Caller, OwningThread } from '../executor/thread.ts';
+import { type Caller, OwningThread, type ThreadPlan } from '../executor/thread.ts';
 import { type ThreadStart } from '../executor/thread-messages.ts';
 import { newPage } from '../executor/words.ts';
 import { type Settings } from '../options.ts';
@@ -30,10 +30,11 @@ export interface Threads {
  */
 export async function startThreads(settings: Settings, path: PathFacts): Promise<Threads> {
   const { resourceLimits, readerThreads } = settings;
-  const plan = (options: object, name: string): ConstructorParameters<typeof OwningThread>[0] => ({
+  const plan = (options: object, name: string): ThreadPlan => ({
     start: threadStart(settings, path, options),
     name,
     resourceLimits,
+    restart: path.storage.kind === 'memory' || path.storage.kind === 'temporary' ? 'never' : 'always',
   });
   const writer = new OwningThread(plan({ migrations: text(settings.migrations) }, 'sluice'));
   const readers: OwningThread[] = [];

@@ -5,6 +5,7 @@
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { type Connection } from '../connection/connection.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
+import { isExecutorThread } from '../executor/importing.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
@@ -13,11 +14,10 @@ import { type Scope } from '../context/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';
-import { type WriteStats } from '../observe/lane-stats.ts';
-import { type ReaderStats } from '../observe/reader-stats.ts';
+import { SlowCalls } from '../observe/slow-calls.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
-import { type Strategy } from './strategy.ts';
+import { type Strategy, type StrategyStats } from './strategy.ts';
 
 /** What the strategy is made of. */
 export interface PerContextParts {
@@ -40,6 +40,7 @@ export class PerContext implements Strategy {
   readonly #writer: Writer | undefined;
   readonly #readers: ReadLanes;
   readonly #timeout: number;
+  readonly #slow: SlowCalls;
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
 
@@ -47,6 +48,7 @@ export class PerContext implements Strategy {
     this.#writer = writer;
     this.#readers = new ReadLanes(openReader, { max: readers, maxQueue }, firstReader);
     this.#timeout = timeout;
+    this.#slow = writer?.stats.slow ?? new SlowCalls();
     try {
       const connection = writer?.connection ?? firstReader;
       if (connection === undefined) throw new InternalError('per-context was given neither a writer nor a reader');
@@ -63,7 +65,12 @@ export class PerContext implements Strategy {
     if (method.mode === 'sync') {
       try {
         const reader = this.#readers.idle();
-        if (reader?.busy === false) return Promise.resolve(reader.read(method, args));
+        if (reader?.busy === false) {
+          const started = performance.now();
+          const value = reader.read(method, args);
+          this.#slow.note(method.label, performance.now() - started);
+          return Promise.resolve(value);
+        }
       } catch (error) {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }
@@ -89,8 +96,12 @@ export class PerContext implements Strategy {
     );
   }
 
-  stats(): { readonly writes: WriteStats | undefined; readonly readers: ReaderStats } {
-    return { writes: this.#writer?.stats.read(this.#writer.queued), readers: this.#readers.stats() };
+  stats(): StrategyStats {
+    return {
+      writes: this.#writer?.stats.read(this.#writer.queued),
+      readers: this.#readers.stats(),
+      advice: this.#slow.advice(isExecutorThread() ? 'thread of its own' : 'event loop'),
+    };
   }
 
   async idle(): Promise<void> {

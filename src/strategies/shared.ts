@@ -4,17 +4,16 @@
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { BusyError } from '../errors.ts';
+import { isExecutorThread } from '../executor/importing.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { type Scope } from '../context/scope.ts';
 import { runSnapshot } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { finishFile } from '../maintenance/finish.ts';
-import { type WriteStats } from '../observe/lane-stats.ts';
-import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
-import { type Strategy } from './strategy.ts';
+import { type Strategy, type StrategyStats } from './strategy.ts';
 
 /** The strategy `shared`. */
 export class Shared implements Strategy {
@@ -41,7 +40,10 @@ export class Shared implements Strategy {
     }
     if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
       try {
-        return Promise.resolve(writer.connection.read(method, args));
+        const started = performance.now();
+        const value = writer.connection.read(method, args);
+        writer.stats.slow.note(method.label, performance.now() - started);
+        return Promise.resolve(value);
       } catch (error) {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }
@@ -68,8 +70,13 @@ export class Shared implements Strategy {
     );
   }
 
-  stats(): { readonly writes: WriteStats; readonly readers: ReaderStats } {
-    return { writes: this.#writer.stats.read(this.#writer.queued), readers: { open: 0, leased: 0, waiting: 0 } };
+  stats(): StrategyStats {
+    const { stats, queued } = this.#writer;
+    return {
+      writes: stats.read(queued),
+      readers: { open: 0, leased: 0, waiting: 0 },
+      advice: stats.slow.advice(isExecutorThread() ? 'thread of its own' : 'event loop'),
+    };
   }
 
   async idle(): Promise<void> {

@@ -126,6 +126,14 @@ describe('a thread that dies', () => {
     expect(committed(dir)).toEqual([]);
   });
 
+  test('with a database in memory fails it, for another one would be empty', async () => {
+    const db = await openHostile(dir, { file: ':memory:' });
+    const error = await rejection(db.api.hostile.readAndExit(), ExecutorError);
+    expect(error.message).toMatch(/died while it was running/);
+    const after = await rejection(db.api.hostile.listed(), ExecutorError);
+    expect(after.message).toMatch(/its database, which was not in a file, with it.*Open a new one/);
+  });
+
   test('while it is being started again it is waited for, as long as the deadline says', async () => {
     const db = await openHostile(dir, { timeout: 250 });
     writeFileSync(dir.file('import'), '');

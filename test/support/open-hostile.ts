@@ -12,8 +12,8 @@ export async function openHostile(
   dir: TempDir,
   options: Omit<Partial<OpenOptions<typeof hostile>>, 'repositories'> = {},
 ): Promise<HostileDatabase> {
-  const file = dir.file();
-  if (!existsSync(file)) {
+  const file = options.file ?? dir.file();
+  if (typeof file === 'string' && file !== ':memory:' && !existsSync(file)) {
     createLedger(file);
     const handle = new Sqlite(file);
     handle.exec(CREATE_THINGS);
