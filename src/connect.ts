@@ -12,7 +12,7 @@ import { RemoteScope } from './executor/remote-scope.ts';
 import { describe } from './plain.ts';
 import { buildBlockingApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
-import { type BlockingApi, type Registry } from './repository/types.ts';
+import { type BlockingApi, type ErrorClass, type Registry } from './repository/types.ts';
 import { SluiceDatabase } from './sluice-database.ts';
 
 /** A `Database` whose connections another thread has. */
@@ -41,14 +41,18 @@ export interface ConnectedDatabase<G extends Registry = Registry> extends Databa
 export function connect<G extends Registry>(port: MessagePort, repositories: G): ConnectedDatabase<G> {
   const greeting = readGreeting(port);
   refuseOtherRepositories(greeting, repositories);
-  return new Connected<G>(new Connection(port, greeting), greeting);
+  return new Connected<G>(
+    new Connection(port, greeting, repositories.errors ?? []),
+    greeting,
+    repositories.errors ?? [],
+  );
 }
 
 class Connected<G extends Registry> extends SluiceDatabase<G> implements ConnectedDatabase<G> {
   readonly blocking: BlockingApi<G>;
 
-  constructor(strategy: Connection, greeting: Greeting) {
-    super(strategy, greeting.decision, () => undefined, greeting);
+  constructor(strategy: Connection, greeting: Greeting, errors: readonly ErrorClass[]) {
+    super(strategy, greeting.decision, () => undefined, { ...greeting, errors });
     const call = (method: Method, args: readonly unknown[]): unknown => {
       refuseToBlock(method.label, greeting.servedBy === threadId);
       const context = currentContext();
@@ -66,9 +70,9 @@ class Connection extends PortStrategy {
   readonly #control: MessagePort;
   readonly #description: Description;
 
-  constructor(control: MessagePort, greeting: Greeting) {
+  constructor(control: MessagePort, greeting: Greeting, errors: readonly ErrorClass[]) {
     const { timeout, maxQueue, methods, pages } = greeting;
-    const limits = { timeout, inFlight: maxQueue + 1000 };
+    const limits = { timeout, inFlight: maxQueue + 1000, errors };
     const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, control));
     if (writer === undefined) throw new OptionError('connect: the port leads nowhere');
     super(methodsOf(methods), writer, readers);
@@ -140,7 +144,9 @@ class Connection extends PortStrategy {
     const { file } = this.#description.decision.facts;
     for (const client of this.clients()) {
       client.lost(undefined);
-      client.refuse((label) => new ClosedError(`${label}: the thread that had ${file} open has closed it, or has ended`));
+      client.refuse(
+        (label) => new ClosedError(`${label}: the thread that had ${file} open has closed it, or has ended`),
+      );
     }
   }
 }

@@ -34,6 +34,7 @@ export {
   type Api,
   type BlockingApi,
   type CallSignal,
+  type ErrorClass,
   type FindOptions,
   type Handlers,
   type Key,

@@ -6,7 +6,7 @@ import { OptionError } from './errors.ts';
 import { type BatchLimits } from './lanes/limits.ts';
 import { nearMiss } from './near-miss.ts';
 import { describe, isPlain } from './plain.ts';
-import { type Registry, type Repositories } from './repository/types.ts';
+import { type ErrorClass, type Registry, type Repositories } from './repository/types.ts';
 
 /** Options of `open`. */
 export interface OpenOptions<G extends Registry = Registry> {
@@ -61,6 +61,8 @@ export interface Settings {
   readonly readonly: boolean;
   /** The module that the registry lives in. */
   readonly url: string;
+  /** The registry's own classes of errors. */
+  readonly errors: readonly ErrorClass[];
   readonly heavy: boolean;
   readonly threads: number;
   readonly resourceLimits: ResourceLimits | undefined;
@@ -96,11 +98,12 @@ export function readOptions(options: unknown): Settings {
   if (!isPlain(batch)) throw new OptionError(`open: "batch" is ${describe(batch)}; give { calls, slice }`);
   refuseUnknown(batch, ['calls', 'slice'], 'open: batch');
 
-  const { url, repositories } = registry(options.repositories);
+  const { url, repositories, errors = [] } = registry(options.repositories);
   return {
     file: file(options.file),
     url,
     repositories,
+    errors,
     migrations: migrations(options.migrations),
     strategy: oneOf('strategy', options.strategy ?? 'auto', ['auto', ...strategyNames] as const),
     durability: oneOf('durability', options.durability ?? 'full', ['full', 'normal'] as const),

@@ -20,9 +20,16 @@ import { nearMiss } from './near-miss.ts';
 import { describe } from './plain.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
-import { type Api, type ReadApi, type Registry } from './repository/types.ts';
+import { type Api, type ErrorClass, type ReadApi, type Registry } from './repository/types.ts';
 import { type Strategy } from './strategies/strategy.ts';
 import { type CloseOptions, type CloseReport, type Database, type DatabaseStats } from './database.ts';
+
+/** What ports must know of a database beside its strategy. */
+export interface DatabaseLimits {
+  readonly timeout: number;
+  readonly maxQueue: number;
+  readonly errors: readonly ErrorClass[];
+}
 
 /** The one implementation of {@link Database}; what differs is its strategy. */
 export class SluiceDatabase<G extends Registry> implements Database<G> {
@@ -32,19 +39,14 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #leave: () => void;
   readonly #abandoned: string[] = [];
   readonly #drains: NodeJS.Timeout[] = [];
-  readonly #limits: { readonly timeout: number; readonly maxQueue: number };
+  readonly #limits: DatabaseLimits;
   readonly #ports = new GivenPorts();
   /** Serves the ports, where no other thread does. */
   #switchboard: Switchboard | undefined;
   #closing: Promise<CloseReport> | undefined;
 
   /** @param leave takes the file out of the registry of open files */
-  constructor(
-    strategy: Strategy,
-    decision: Decision,
-    leave: () => void,
-    limits: { readonly timeout: number; readonly maxQueue: number },
-  ) {
+  constructor(strategy: Strategy, decision: Decision, leave: () => void, limits: DatabaseLimits) {
     this.#limits = limits;
     this.#strategy = strategy;
     this.decision = decision;
@@ -97,7 +99,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     const { methods, exchanges } = this.#strategy;
     const description = { decision: this.decision, methods: describeMethods(methods), timeout, maxQueue };
     if (exchanges !== undefined) return this.#ports.give(description, exchanges, undefined);
-    this.#switchboard ??= new Switchboard(this.#strategy);
+    this.#switchboard ??= new Switchboard(this.#strategy, this.#limits.errors);
     return this.#ports.give(description, [this.#switchboard], threadId);
   }
 

@@ -193,7 +193,9 @@ function reasonsForExecutor({ heavy, threads }: Facts): string[] {
     );
   }
   if (threads > 1) {
-    reasons.push(`${threads} threads call: one thread owns the database, and each of the others reaches it through a port.`);
+    reasons.push(
+      `${threads} threads call: one thread owns the database, and each of the others reaches it through a port.`,
+    );
   }
   return reasons;
 }

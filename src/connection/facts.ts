@@ -72,7 +72,10 @@ export function lookUpRegistry(url: string): RegistryFacts {
   try {
     const { protocol } = new URL(url);
     if (protocol === 'data:') return { url, importable: true };
-    return { url, importable: protocol === 'file:' && statSync(new URL(url), { throwIfNoEntry: false })?.isFile() === true };
+    return {
+      url,
+      importable: protocol === 'file:' && statSync(new URL(url), { throwIfNoEntry: false })?.isFile() === true,
+    };
   } catch {
     return { url, importable: false };
   }

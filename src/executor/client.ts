@@ -20,6 +20,7 @@ import {
 } from '../errors.ts';
 import { type DatabaseStats } from '../database.ts';
 import { type Method } from '../repository/methods.ts';
+import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
 import { Outbox } from './outbox.ts';
 import { Failure, Pending } from './pending.ts';
@@ -39,6 +40,8 @@ export interface ClientLimits {
   readonly timeout: number;
   /** Requests in flight at most. */
   readonly inFlight: number;
+  /** The registry's own classes of errors. */
+  readonly errors: readonly ErrorClass[];
 }
 
 /** One port's futures. */
@@ -132,12 +135,7 @@ export class PortClient {
     clearTimeout(this.#timer);
   }
 
-  async call(
-    method: Method,
-    args: readonly unknown[],
-    context: Ambient | undefined,
-    scope = 0,
-  ): Promise<unknown> {
+  async call(method: Method, args: readonly unknown[], context: Ambient | undefined, scope = 0): Promise<unknown> {
     const pending = this.submit(method, args, context, scope);
     const answer = await pending.answered;
     if (answer instanceof Failure) throw answer.make(new Error());
@@ -333,7 +331,7 @@ export class PortClient {
 
   #failure({ parts: { signal } }: Pending, encoded: EncodedError): Failure {
     return new Failure((caller) => {
-      const error = decodeError(encoded, caller);
+      const error = decodeError(encoded, caller, this.#limits.errors);
       // The reason itself is here, and need not have crossed.
       if (signal?.aborted === true && error instanceof AbortError) {
         Object.defineProperty(error, 'cause', { value: signal.reason, configurable: true, writable: true });

@@ -5,12 +5,13 @@ import { type Scope } from '../context/scope.ts';
 import { type DatabaseStats } from '../database.ts';
 import { AbortError, HandlerError, markOutcome, TransactionEndedError, UnknownMethodError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
+import { type ErrorClass } from '../repository/types.ts';
 import { type Strategy } from '../strategies/strategy.ts';
 import { encodeError } from './error-codec.ts';
 import { Outbox } from './outbox.ts';
-import { type Answer, fromShared, type Request, type SentContext } from './protocol.ts';
+import { type Answer, fromShared, type Line, type Request, type SentContext } from './protocol.ts';
 import { CannotCross, movable, pack, unpack } from './values.ts';
-import { type Page, WordProgress, Words } from './words.ts';
+import { WordProgress, Words } from './words.ts';
 
 /** What a door tells whoever keeps it. */
 export interface DoorEvents {
@@ -35,6 +36,7 @@ class Undone extends Error {}
 /** Serves one port. */
 export class Door {
   readonly #strategy: Strategy;
+  readonly #errors: readonly ErrorClass[];
   readonly #port: MessagePort;
   readonly #words: Words;
   readonly #events: DoorEvents;
@@ -45,8 +47,9 @@ export class Door {
   readonly #aborts = new Map<number, AbortController>();
   #gone = false;
 
-  constructor(strategy: Strategy, port: MessagePort, page: Page, events: DoorEvents) {
+  constructor(strategy: Strategy, errors: readonly ErrorClass[], { port, page }: Line, events: DoorEvents) {
     this.#strategy = strategy;
+    this.#errors = errors;
     this.#port = port;
     this.#words = new Words([page]);
     this.#events = events;
@@ -99,7 +102,10 @@ export class Door {
     }
   }
 
-  #call([, id, word, scope, repository, name, args, buffers, sent]: Extract<Request, readonly ['call', ...unknown[]]>): void {
+  #call([, id, word, scope, repository, name, args, buffers, sent]: Extract<
+    Request,
+    readonly ['call', ...unknown[]]
+  >): void {
     this.#events.called();
     const method = this.#strategy.methods.get(repository)?.get(name);
     if (method === undefined) {
@@ -239,7 +245,7 @@ export class Door {
   #fail(id: number, error: unknown, outcome?: 'not-started'): void {
     this.#aborts.delete(id);
     if (outcome !== undefined) markOutcome(error, outcome);
-    this.#send(['error', id, encodeError(error)]);
+    this.#send(['error', id, encodeError(error, this.#errors)]);
   }
 
   #send(answer: Answer): void {
@@ -268,10 +274,9 @@ export class Door {
 
 function resultCannotCross(method: Method, error: unknown, scope: number): unknown {
   if (!(error instanceof CannotCross)) return error;
-  const failure = new HandlerError(
-    `${method.label}: ${error.message}, and cannot cross a thread; return plain data`,
-    { cause: error },
-  );
+  const failure = new HandlerError(`${method.label}: ${error.message}, and cannot cross a thread; return plain data`, {
+    cause: error,
+  });
   // Inside a transaction what becomes of it is the transaction's to say.
   if (method.access === 'write' && scope === 0) markOutcome(failure, 'committed');
   return failure;
@@ -282,7 +287,9 @@ function givenUp(label: string): AbortError {
 }
 
 function ended(label: string): TransactionEndedError {
-  const error = new TransactionEndedError(`${label}: its transaction or snapshot has ended; await every call inside the callback`);
+  const error = new TransactionEndedError(
+    `${label}: its transaction or snapshot has ended; await every call inside the callback`,
+  );
   error.outcome = 'not-started';
   return error;
 }

@@ -2,17 +2,18 @@
  * Errors across threads: what arrives is of the same class with the same fields, and its stack is the handler's and then
  * the caller's. Structured clone alone would keep neither class nor fields.
  *
- * A class that this library or JavaScript itself does not know arrives as an `Error` of that name, with its own enumerable
- * fields.
+ * A class that neither this library, nor JavaScript itself, nor the registry's `errors` knows arrives as the nearest one that is
+ * known, under its own name and with its own fields.
  */
 import * as errors from '../errors.ts';
+import type { ErrorClass } from '../repository/types.ts';
 
 /** An error as it is sent. */
 export type EncodedError =
   | {
       readonly kind: 'error';
-      /** The nearest class that both ends know. */
-      readonly type: string;
+      /** The nearest class that both ends know: by its name, or by its place among the registry's. */
+      readonly type: string | number;
       readonly name: string;
       readonly message: string;
       readonly stack: string;
@@ -22,8 +23,6 @@ export type EncodedError =
     }
   /** Something else that was thrown. */
   | { readonly kind: 'value'; readonly value: unknown };
-
-type ErrorClass = abstract new (...args: never[]) => Error;
 
 const BUILT_IN = { AggregateError, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
 
@@ -38,23 +37,26 @@ const MAX_DEPTH = 8;
 const OWN = new Set(['name', 'message', 'stack', 'cause', 'errors']);
 
 /** Makes an error ready to be sent. Never throws. */
-export function encodeError(error: unknown, depth = 0): EncodedError {
+export function encodeError(error: unknown, own: readonly ErrorClass[] = [], depth = 0): EncodedError {
   try {
     if (!(error instanceof Error)) return { kind: 'value', value: sendable(error) ? error : String(error) };
     const fields = Object.getOwnPropertyNames(error)
       .filter((name) => !OWN.has(name))
-      .map((name) => [name, Reflect.get(error, name) as unknown, Object.prototype.propertyIsEnumerable.call(error, name)] as const)
+      .map(
+        (name) =>
+          [name, Reflect.get(error, name) as unknown, Object.prototype.propertyIsEnumerable.call(error, name)] as const,
+      )
       .filter(([, value]) => sendable(value));
     return {
       kind: 'error',
-      type: typeOf(error),
+      type: typeOf(error, own),
       name: error.name,
       message: error.message,
       stack: String(error.stack),
       fields,
-      ...(error.cause === undefined || depth >= MAX_DEPTH ? {} : { cause: encodeError(error.cause, depth + 1) }),
+      ...(error.cause === undefined || depth >= MAX_DEPTH ? {} : { cause: encodeError(error.cause, own, depth + 1) }),
       ...(error instanceof AggregateError && depth < MAX_DEPTH
-        ? { errors: error.errors.map((each) => encodeError(each, depth + 1)) }
+        ? { errors: error.errors.map((each) => encodeError(each, own, depth + 1)) }
         : {}),
     };
   } catch {
@@ -63,17 +65,23 @@ export function encodeError(error: unknown, depth = 0): EncodedError {
 }
 
 /** The error that was sent. @param caller an error made where the answer arrived, for the caller's part of the stack */
-export function decodeError(encoded: EncodedError, caller?: Error): unknown {
+export function decodeError(encoded: EncodedError, caller?: Error, own: readonly ErrorClass[] = []): unknown {
   if (encoded.kind === 'value') return encoded.value;
   const error = new Error(encoded.message);
-  const type = KNOWN[encoded.type] ?? Error;
+  const type = (typeof encoded.type === 'number' ? own[encoded.type] : KNOWN[encoded.type]) ?? Error;
   Object.setPrototypeOf(error, type.prototype as object);
   const frames = caller?.stack?.split('\n').filter((line) => line.startsWith('    at ')) ?? [];
   define(error, 'stack', [encoded.stack, ...frames].join('\n'), false);
   if (error.name !== encoded.name) define(error, 'name', encoded.name, type.prototype instanceof errors.SluiceError);
   for (const [name, value, enumerable] of encoded.fields) define(error, name, value, enumerable);
-  if (encoded.cause !== undefined) define(error, 'cause', decodeError(encoded.cause), false);
-  if (encoded.errors !== undefined) define(error, 'errors', encoded.errors.map((each) => decodeError(each)), false);
+  if (encoded.cause !== undefined) define(error, 'cause', decodeError(encoded.cause, undefined, own), false);
+  if (encoded.errors !== undefined)
+    define(
+      error,
+      'errors',
+      encoded.errors.map((each) => decodeError(each, undefined, own)),
+      false,
+    );
   return error;
 }
 
@@ -82,8 +90,10 @@ function define(error: Error, name: string, value: unknown, enumerable: boolean)
 }
 
 /** The class among those that both ends know which the error's own is, or is made from. */
-function typeOf(error: Error): string {
-  for (let prototype = Object.getPrototypeOf(error) as object | null; prototype !== null; ) {
+function typeOf(error: Error, own: readonly ErrorClass[]): string | number {
+  for (let prototype = Object.getPrototypeOf(error) as object | null; prototype !== null;) {
+    const at = own.findIndex((type) => type.prototype === prototype);
+    if (at >= 0) return at;
     for (const [name, type] of Object.entries(KNOWN)) if (type.prototype === prototype) return name;
     prototype = Object.getPrototypeOf(prototype) as object | null;
   }

@@ -14,9 +14,10 @@ export async function ownDatabase(
   { registry, names, options }: ThreadStart,
   report: (message: Report) => void,
 ): Promise<(order: Order) => void> {
-  const settings = readOptions({ ...options, repositories: findRegistry(module, registry, names) });
+  const repositories = findRegistry(module, registry, names);
+  const settings = readOptions({ ...options, repositories });
   const { strategy, decision, leave } = await openHere(settings);
-  const switchboard = new Switchboard(strategy);
+  const switchboard = new Switchboard(strategy, settings.errors);
 
   async function drain(): Promise<void> {
     switchboard.refuse(decision.facts.file);

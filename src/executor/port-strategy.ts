@@ -45,7 +45,11 @@ export class PortStrategy implements Strategy {
       all.reduce((total, stats) => total + (stats === undefined ? 0 : count(stats.readers)), 0);
     return {
       writes: writer?.writes,
-      readers: { open: sum(({ open }) => open), leased: sum(({ leased }) => leased), waiting: sum(({ waiting }) => waiting) },
+      readers: {
+        open: sum(({ open }) => open),
+        leased: sum(({ leased }) => leased),
+        waiting: sum(({ waiting }) => waiting),
+      },
       advice: [...new Set(all.flatMap((stats) => stats?.advice ?? []))],
     };
   }

@@ -2,6 +2,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { ClosedError } from '../errors.ts';
 import { adviceOn } from '../observe/advice.ts';
 import { type DatabaseStats } from '../database.ts';
+import { type ErrorClass } from '../repository/types.ts';
 import { type Strategy } from '../strategies/strategy.ts';
 import { Door } from './door.ts';
 import { type Exchange } from './given-ports.ts';
@@ -18,25 +19,33 @@ const STATS_DELAY = 20;
  */
 export class Switchboard implements Exchange {
   readonly #strategy: Strategy;
+  readonly #errors: readonly ErrorClass[];
   readonly #doors = new Set<Door>();
   #timer: NodeJS.Timeout | undefined;
   #refusal: (() => Error) | undefined;
 
-  constructor(strategy: Strategy) {
+  /** @param errors the registry's own classes */
+  constructor(strategy: Strategy, errors: readonly ErrorClass[]) {
+    this.#errors = errors;
     this.#strategy = strategy;
   }
 
   /** Serves a port from now on. */
   serve(port: MessagePort, page: Page): void {
-    const door: Door = new Door(this.#strategy, port, page, {
-      refusal: () => this.#refusal?.(),
-      called: () => {
-        this.#tellSoon();
+    const door: Door = new Door(
+      this.#strategy,
+      this.#errors,
+      { port, page },
+      {
+        refusal: () => this.#refusal?.(),
+        called: () => {
+          this.#tellSoon();
+        },
+        closed: () => {
+          this.#doors.delete(door);
+        },
       },
-      closed: () => {
-        this.#doors.delete(door);
-      },
-    });
+    );
     this.#doors.add(door);
     // Whoever waits at the other end keeps the process alive, and nobody else.
     port.unref();

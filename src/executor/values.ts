@@ -145,7 +145,9 @@ function isLeaf(value: object): boolean {
 function unpool(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Uint8Array) {
-    return value.byteLength === value.buffer.byteLength ? value : Uint8Array.prototype.slice.call(new Uint8Array(value));
+    return value.byteLength === value.buffer.byteLength
+      ? value
+      : Uint8Array.prototype.slice.call(new Uint8Array(value));
   }
   if (Array.isArray(value)) return value.map(unpool);
   if (value instanceof Map) return new Map([...value].map(([key, each]) => [key, unpool(each)]));

@@ -38,7 +38,9 @@ export function buildBlockingApi(
       throw unknownMethod(repository, method, hint || nearMiss(method, [...(methods.get(repository)?.keys() ?? [])]));
     };
   const api = Object.create(
-    unknownNames((repository) => Object.create(unknownNames(thrown(repository, nearMiss(repository, names)))) as object),
+    unknownNames(
+      (repository) => Object.create(unknownNames(thrown(repository, nearMiss(repository, names)))) as object,
+    ),
   ) as Record<string, object>;
   for (const [name, repository] of methods) {
     const made = Object.create(unknownNames(thrown(name, ''))) as Record<string, (...args: unknown[]) => unknown>;

@@ -287,7 +287,12 @@ export interface Registry<M extends Repositories = Repositories> {
   /** The URL of the module, so that another thread can import the same handlers. */
   readonly url: string;
   readonly repositories: M;
+  /** Classes of errors that handlers throw, so that they arrive in another thread as what they are. */
+  readonly errors?: readonly ErrorClass[];
 }
+
+/** Any class of errors, whatever its constructor takes. */
+export type ErrorClass = abstract new (...args: never[]) => Error;
 
 /** Every repository's methods, promise-returning: `Api<typeof ledger>`. */
 export type Api<G extends Registry> = { readonly [N in keyof G['repositories']]: RepositoryApi<G['repositories'][N]> };

@@ -115,10 +115,10 @@ export class Executor extends PortStrategy {
   }
 }
 
-function callThrough(thread: OwningThread, { timeout, maxQueue, batch }: Settings): PortClient {
+function callThrough(thread: OwningThread, { timeout, maxQueue, batch, errors }: Settings): PortClient {
   const page = newPage();
   // The lane itself refuses what is more than `maxQueue`; what runs in a batch does not wait any more.
-  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls });
+  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors });
   const caller: Caller = {
     page,
     attach: (port: MessagePort) => {

@@ -118,18 +118,21 @@ export function misuse(strategy: StrategyUnderTest): void {
         ['an async factory', HandlerError, /synchronous/, asyncFactory],
         ['a factory that runs a statement', ContextError, /run by a factory/, runningFactory],
         ['a factory that throws', TypeError, /of its own/, throwingFactory],
-      ] as const)('%s is refused: nothing is written and nothing stays open', async ([, kind, message, repositories]) => {
-        createLedger(dir.file());
-        for (const readonly of [false, true]) {
-          const options = readonly && strategy.name !== 'shared' ? { readonly } : {};
-          const opening = strategy.open({ file: dir.file(), repositories, ...options });
-          expect((await rejection(opening, kind)).message).toMatch(message);
-          expect(dir.descriptors(), 'descriptors').toEqual([]);
-        }
-        expect(committed(dir)).toEqual([]);
-        const db = await openLedger(dir, strategy);
-        await db.api.entries.run('after', ['row']);
-      });
+      ] as const)(
+        '%s is refused: nothing is written and nothing stays open',
+        async ([, kind, message, repositories]) => {
+          createLedger(dir.file());
+          for (const readonly of [false, true]) {
+            const options = readonly && strategy.name !== 'shared' ? { readonly } : {};
+            const opening = strategy.open({ file: dir.file(), repositories, ...options });
+            expect((await rejection(opening, kind)).message).toMatch(message);
+            expect(dir.descriptors(), 'descriptors').toEqual([]);
+          }
+          expect(committed(dir)).toEqual([]);
+          const db = await openLedger(dir, strategy);
+          await db.api.entries.run('after', ['row']);
+        },
+      );
     });
 
     describe('in a handler', () => {

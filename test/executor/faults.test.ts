@@ -1,7 +1,14 @@
 /** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ClosedError, ExecutorError, open, StrategyError, TimeoutError, TransactionEndedError } from '../../src/index.ts';
+import {
+  ClosedError,
+  ExecutorError,
+  open,
+  StrategyError,
+  TimeoutError,
+  TransactionEndedError,
+} from '../../src/index.ts';
 import { hostile } from '../support/hostile.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
@@ -30,12 +37,16 @@ describe('a thread that dies', () => {
     // | is rejected     | is rejected         |                |
     // |                 |                     | run, on the new thread |
     const db = await openHostile(dir);
-    const calls = [db.api.hostile.add('a'), db.api.hostile.addAndExit('fatal')].map((call) => rejection(call, ExecutorError));
+    const calls = [db.api.hostile.add('a'), db.api.hostile.addAndExit('fatal')].map((call) =>
+      rejection(call, ExecutorError),
+    );
     const after = ['b', 'c', 'd'].map((call) => db.api.hostile.add(call));
     for (const error of await Promise.all(calls)) {
       expect(error).toMatchObject({ code: 'SLUICE_EXECUTOR', outcome: 'rolled-back' });
     }
-    expect((await calls[1])?.message).toMatch(/^hostile\.addAndExit: the thread .* died while it was running; nothing of it/);
+    expect((await calls[1])?.message).toMatch(
+      /^hostile\.addAndExit: the thread .* died while it was running; nothing of it/,
+    );
     expect(await Promise.all(after)).toEqual([1, 1, 1]);
     expect(committed(dir)).toEqual(['b/1', 'c/1', 'd/1']);
     expectNoTransaction(dir);
@@ -65,7 +76,10 @@ describe('a thread that dies', () => {
   test('after a COMMIT, before the answer, says that the write was committed', async () => {
     const db = await openHostile(dir);
     const error = await rejection(db.api.hostile.addAndExitAfterCommit('a'), ExecutorError);
-    expect(error).toMatchObject({ outcome: 'committed', message: expect.stringContaining('its result is lost') as string });
+    expect(error).toMatchObject({
+      outcome: 'committed',
+      message: expect.stringContaining('its result is lost') as string,
+    });
     await db.api.hostile.add('b');
     expect(committed(dir)).toEqual(['a/1', 'b/1']);
   });
@@ -121,7 +135,10 @@ describe('a thread that dies', () => {
     expect(error).toMatchObject({ outcome: 'not-started' });
     expect(error.message).toMatch(/died 5 times in a row and is not started again.*code 5/s);
     await rejection(db.api.hostile.listed(), ExecutorError);
-    await rejection(db.transaction(() => 1), ExecutorError);
+    await rejection(
+      db.transaction(() => 1),
+      ExecutorError,
+    );
     expect(await db.close()).toEqual({ abandoned: [] });
     expect(committed(dir)).toEqual([]);
   });
@@ -158,7 +175,9 @@ describe('a registry’s module', () => {
   test('that opens the database when it is imported is refused with an explanation', async () => {
     const { selfish } = await import('../support/selfish.ts');
     const opening = open({ file: dir.file(), repositories: selfish, strategy: 'executor' });
-    expect((await rejection(opening, StrategyError)).message).toMatch(/selfish\.ts is being imported.*in a module of its own/);
+    expect((await rejection(opening, StrategyError)).message).toMatch(
+      /selfish\.ts is being imported.*in a module of its own/,
+    );
     expect(dir.descriptors()).toEqual([]);
   });
 

@@ -21,7 +21,8 @@ export const things = sqliteTable('things', {
   json: text({ mode: 'json' }).$type<{ tags: string[] }>(),
 });
 
-export const CREATE_THINGS = 'CREATE TABLE things (id INTEGER PRIMARY KEY, at INTEGER, big BLOB, bytes BLOB, json TEXT)';
+export const CREATE_THINGS =
+  'CREATE TABLE things (id INTEGER PRIMARY KEY, at INTEGER, big BLOB, bytes BLOB, json TEXT)';
 
 /** Thrown by a handler: a class that the caller's thread need not know. */
 export class Tantrum extends RangeError {
@@ -45,7 +46,8 @@ const hostileRepository = defineRepository(entries, {
       process.exit(4);
     },
     /** Counts in SQLite, for seconds. */
-    stuck: (steps: number) => db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n,
+    stuck: (steps: number) =>
+      db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n,
     /** The same with a way out for each row. */
     stuckUnlessCancelled: (steps: number) =>
       db.get<{ n: number }>(
@@ -58,7 +60,8 @@ const hostileRepository = defineRepository(entries, {
       return performance.now() - since;
     },
     echo: (value: unknown): unknown => value,
-    kinds: (value: unknown): unknown => Object.prototype.toString.call(value) + (Buffer.isBuffer(value) ? ' buffer' : ''),
+    kinds: (value: unknown): unknown =>
+      Object.prototype.toString.call(value) + (Buffer.isBuffer(value) ? ' buffer' : ''),
     /** Something that others here go on using. */
     kept: () => kept,
     unsendable: (): unknown => ({ rows: [{ fn: () => 1 }] }),
@@ -99,7 +102,8 @@ const thingRepository = defineRepository(things);
 export const hostile = defineRepositories(import.meta.url, { hostile: hostileRepository, things: thingRepository });
 
 // What this module does when it is imported is told it through the environment, which a thread inherits.
-if (!isMainThread && process.env.HOSTILE_IMPORT !== undefined && existsSync(process.env.HOSTILE_IMPORT)) process.exit(5);
+if (!isMainThread && process.env.HOSTILE_IMPORT !== undefined && existsSync(process.env.HOSTILE_IMPORT))
+  process.exit(5);
 
 const { HOSTILE_COMMIT } = process.env;
 if (!isMainThread && HOSTILE_COMMIT !== undefined) dieAtCommit(HOSTILE_COMMIT);

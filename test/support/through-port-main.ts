@@ -28,7 +28,8 @@ async function answer(request: Request): Promise<void> {
 async function registry({ url, names }: Extract<Request, { kind: 'open' }>): Promise<Registry | undefined> {
   if (url === '') return undefined;
   const exports = Object.values((await import(url)) as Record<string, Partial<Registry> | undefined>);
-  return exports.find((each) => String(Object.keys(each?.repositories ?? {})) === String(names)) as Registry | undefined;
+  return exports.find((each) => String(Object.keys(each?.repositories ?? {})) === String(names)) as
+    Registry | undefined;
 }
 
 function reply(message: Reply): void {

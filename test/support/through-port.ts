@@ -1,6 +1,13 @@
 /** A database that another thread has open, reached from here through its port. */
 import { type MessagePort, Worker } from 'node:worker_threads';
-import { type CloseOptions, type CloseReport, connect, type Database, type OpenOptions, type Registry } from '../../src/index.ts';
+import {
+  type CloseOptions,
+  type CloseReport,
+  connect,
+  type Database,
+  type OpenOptions,
+  type Registry,
+} from '../../src/index.ts';
 import { decodeError, type EncodedError } from '../../src/executor/error-codec.ts';
 
 /** What the other thread is asked for. */
@@ -27,7 +34,9 @@ const waiting = new Map<number, (reply: Reply) => void>();
 
 function ask(request: Request): Promise<Reply> {
   if (owner === undefined) {
-    owner = new Worker(new URL('./through-port-main.ts', import.meta.url), { execArgv: ['--conditions=sluice-source'] });
+    owner = new Worker(new URL('./through-port-main.ts', import.meta.url), {
+      execArgv: ['--conditions=sluice-source'],
+    });
     owner.on('message', (reply: Reply) => waiting.get(reply.id)?.(reply));
     owner.unref();
   }

@@ -131,7 +131,9 @@ describe('the table, row by row', () => {
   test('heavy queries stay here where no thread can import the registry’s module', () => {
     const decision = decide({ ...local, heavy: true, registry: { url: 'app:registry', importable: false } });
     expect(decision.strategy).toBe('per-context');
-    expect(decision.rejected.find(({ strategy }) => strategy === 'executor')?.because).toMatch(/app:registry is no file/);
+    expect(decision.rejected.find(({ strategy }) => strategy === 'executor')?.because).toMatch(
+      /app:registry is no file/,
+    );
     expect(decision.hazards.join(' ')).toMatch(/'heavy' or 'threads'.*cannot be imported/);
   });
   test('the WAL-reset bug does not matter to readers only', () => {

@@ -24,7 +24,9 @@ describe('advice', () => {
     for (let at = 0; at < 999; at++) slow.note('accounts.get', 0.01);
     expect(slow.advice('thread of its own')).toEqual([]);
     slow.note('accounts.get', 0.01);
-    expect(slow.advice('thread of its own')).toEqual([expect.stringMatching(/1000 calls, none.*'per-context' is faster/)]);
+    expect(slow.advice('thread of its own')).toEqual([
+      expect.stringMatching(/1000 calls, none.*'per-context' is faster/),
+    ]);
     slow.note('accounts.report', 5);
     expect(slow.advice('thread of its own')).toEqual([]);
   });
