@@ -111,7 +111,7 @@ class Connection extends PortStrategy {
   }
 
   override close(): void {
-    super.close();
+    void super.close();
     this.#control.close();
   }
 

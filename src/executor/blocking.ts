@@ -15,11 +15,11 @@ const NAP = 20;
 export interface Sleeper {
   readonly page: Page;
   /** Sends what waits to be sent. */
-  flush(): void;
+  readonly flush: () => void;
   /** Takes in what has arrived. */
-  receive(): void;
+  readonly receive: () => void;
   /** Gives up on what is overdue. */
-  expire(): void;
+  readonly expire: () => void;
 }
 
 /** @throws {ContextError} where a thread must not block */

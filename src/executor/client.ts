@@ -9,15 +9,14 @@ import { abortError, type Ambient, labelOf, timerDelay } from '../context/contex
 import { type Scope } from '../context/scope.ts';
 import {
   AbortError,
-  describeHolder,
   ExecutorError,
   type Holder,
   markOutcome,
   OptionError,
   type Outcome,
   QueueFullError,
-  TimeoutError,
 } from '../errors.ts';
+import { appendFrames, cannotCross, lostError, outcomeOf, overdueError } from './client-errors.ts';
 import { type DatabaseStats } from '../database.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
@@ -27,7 +26,7 @@ import { Failure, Pending } from './pending.ts';
 import { type Answer, type Line, type Request, type SentContext, toShared } from './protocol.ts';
 import { RemoteScope } from './remote-scope.ts';
 import { CannotCross, pack, unpack } from './values.ts';
-import { COMMITTED, COMMITTING, GIVEN_UP, newPage, type Page, QUEUED, RUNNING, Words } from './words.ts';
+import { COMMITTED, GIVEN_UP, newPage, type Page, QUEUED, RUNNING, Words } from './words.ts';
 
 /** Milliseconds after a deadline in which the server's own answer is awaited: it says more than can be known here. */
 const GRACE = 100;
@@ -373,18 +372,7 @@ export class PortClient {
       if (request[0] === 'begin' && state === COMMITTED) {
         this.#settle(pending, undefined);
       } else {
-        const what =
-          access === 'read'
-            ? 'call it again'
-            : state === COMMITTED
-              ? 'it was committed, and its result is lost'
-              : state === COMMITTING
-                ? 'it was being committed, and nobody knows whether it was'
-                : 'nothing of it was kept';
-        const error = new ExecutorError(
-          `${label}: the thread that owns the database died while it was running; ${what}`,
-          cause === undefined ? undefined : { cause },
-        );
+        const error = lostError(label, access, state, cause);
         this.#release(pending, error, outcomeOf(state));
       }
     }
@@ -417,30 +405,37 @@ export class PortClient {
     let next = Infinity;
     for (const pending of [...this.#pending.values()]) {
       if (pending.settled) continue;
-      if (pending.giveUpAt <= now) this.#overdue(pending, now);
-      if (!pending.settled) next = Math.min(next, pending.giveUpAt);
+      const waits = pending.giveUpAt > now || this.#overdue(pending, now);
+      if (waits) next = Math.min(next, pending.giveUpAt);
     }
     if (next < Infinity) this.#watch(next);
   };
 
-  /** Its deadline, or its signal, has passed, and the server has not said so: it is busy, or not there. */
-  #overdue(pending: Pending, now: number): void {
-    const { word, bounded } = pending.parts;
+  /** Its deadline, or its signal, has passed, and the server has not said so: it is busy, or not there. Whether it waits on. */
+  #overdue(pending: Pending, now: number): boolean {
+    const { word, bounded, scope } = pending.parts;
     const { givingUp } = pending;
     const state = this.#words.read(word);
-    if (state === RUNNING && !bounded && givingUp === undefined) {
+    // Inside a transaction what runs is kept or undone with it: it is the transaction that is given up.
+    const goesOn = scope !== 0 || (!bounded && givingUp === undefined);
+    if (state === RUNNING && goesOn) {
       pending.giveUpAt = Infinity;
-      return;
+      return true;
     }
     let outcome = this.#giveUp(pending);
     if (outcome === undefined) {
       if (now < pending.parts.deadline + COMMIT_GRACE) {
         pending.giveUpAt = pending.parts.deadline + COMMIT_GRACE;
-        return;
+        return true;
       }
       outcome = outcomeOf(this.#words.read(word));
     }
-    this.#release(pending, givingUp?.() ?? this.#timeout(pending, now, outcome), outcome);
+    this.#release(
+      pending,
+      givingUp?.() ?? overdueError(pending.parts, now, outcome, this.#blame(pending, now)),
+      outcome,
+    );
+    return false;
   }
 
   /** Takes a request back if that can be done; what became of it then. */
@@ -450,38 +445,9 @@ export class PortClient {
     return undefined;
   }
 
-  #timeout(pending: Pending, now: number, outcome: Outcome): TimeoutError {
-    const { label, since, access } = pending.parts;
-    const waited = Math.round(now - since);
-    if (outcome === 'not-started') {
-      const holder = this.#holder(pending, now);
-      const blame =
-        this.#port === undefined
-          ? 'the thread is being started again'
-          : holder === undefined
-            ? 'the thread does not answer'
-            : `the thread is held by ${describeHolder(holder)}`;
-      return new TimeoutError(
-        `${label}: waited ${waited} ms for the thread that owns the database and did not start; ${blame}; ` +
-          'make that work shorter, or raise the option "timeout"',
-        { wait: 'executor', holder },
-      );
-    }
-    const fate =
-      access === 'read' || outcome === 'rolled-back'
-        ? 'it was given up'
-        : outcome === 'committed'
-          ? 'it was committed, and its result is lost'
-          : 'it is being committed, and may yet be';
-    return new TimeoutError(
-      `${label}: had not ended after ${waited} ms, at the deadline of its context; ${fate}. SQLite cannot interrupt a ` +
-        'statement, so the thread goes on with it until it ends; make it shorter, or weave sluice_cancelled() in',
-      { wait: 'handler', holder: { label, heldFor: now - since } },
-    );
-  }
-
-  /** The oldest request that runs, which is what the others wait for. */
-  #holder(except: Pending, now: number): Holder | undefined {
+  /** Why a request did not start: the oldest one that runs, which is what the others wait for, or the thread itself. */
+  #blame(except: Pending, now: number): Holder | 'starting' | undefined {
+    if (this.#port === undefined) return 'starting';
     for (const pending of this.#pending.values()) {
       const { word, label, since } = pending.parts;
       const state = this.#words.read(word);
@@ -506,28 +472,4 @@ function sentContext(context: Ambient | undefined): SentContext | undefined {
   if (deadline === undefined && label === undefined && signal === undefined) return undefined;
   const shared = deadline === undefined ? undefined : toShared(deadline);
   return { deadline: shared, label, abortable: signal !== undefined };
-}
-
-function outcomeOf(state: number): Outcome {
-  switch (state) {
-    case COMMITTING:
-      return 'unknown';
-    case COMMITTED:
-      return 'committed';
-    default:
-      return 'rolled-back';
-  }
-}
-
-function cannotCross(label: string, refused: CannotCross): OptionError {
-  const error = new OptionError(`${label}: ${refused.message}, and cannot cross a thread; give plain data`, {
-    cause: refused,
-  });
-  error.outcome = 'not-started';
-  return error;
-}
-
-function appendFrames(error: Error, caller: Error): void {
-  const frames = caller.stack?.split('\n').filter((line) => line.startsWith('    at ')) ?? [];
-  error.stack = [error.stack, ...frames].join('\n');
 }

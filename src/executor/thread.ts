@@ -143,7 +143,7 @@ export class OwningThread {
 
   async #opened(worker: Worker): Promise<Description> {
     const report = await new Promise<Report>((resolve, reject) => {
-      worker.once('error', (error) => {
+      worker.once('error', (error: Error) => {
         reject(this.#startFailed(error));
       });
       worker.once('exit', (code) => {

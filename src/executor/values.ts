@@ -4,7 +4,7 @@
  *
  * A `Buffer` crosses as a `Uint8Array`. Which ones were buffers travels beside the value, and they are made buffers again.
  */
-import { isAnyArrayBuffer, isNativeError } from 'node:util/types';
+import { isAnyArrayBuffer } from 'node:util/types';
 import { describe, isPlain } from '../plain.ts';
 
 /** Which `Uint8Array`s of a value are to be buffers: none, every one, or those at these paths. */
@@ -136,7 +136,7 @@ function isLeaf(value: object): boolean {
     value instanceof RegExp ||
     ArrayBuffer.isView(value) ||
     isAnyArrayBuffer(value) ||
-    isNativeError(value) ||
+    value instanceof Error ||
     value instanceof Blob
   );
 }

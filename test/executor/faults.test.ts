@@ -1,6 +1,6 @@
 /** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
 import { rmSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
   ClosedError,
   ExecutorError,
@@ -12,7 +12,7 @@ import {
 import { hostile } from '../support/hostile.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
-import { useTempDir } from '../support/temp-dir.ts';
+import { TempDir, useTempDir } from '../support/temp-dir.ts';
 import { gate, rejection } from '../support/waiting.ts';
 
 /** Steps that SQLite counts for seconds. */
@@ -264,4 +264,14 @@ describe('a thread that is stuck in a query', () => {
     await db.api.hostile.add('b');
     expect(committed(dir)).toEqual(['b/1']);
   });
+});
+
+test('a call in a transaction that runs past its own deadline is waited for, because it is kept with the transaction', async () => {
+  const dir = new TempDir();
+  onTestFinished(() => dir.end());
+  const db = await openHostile(dir);
+  await db.transaction(async (api) => {
+    await db.context({ timeout: 50 }, () => api.hostile.addAndStick('a', SECONDS));
+  });
+  expect(committed(dir)).toEqual(['a/1']);
 });

@@ -1,11 +1,11 @@
 /** A thread that reaches the database through a port and does what it is told. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { connect } from '../../src/index.ts';
 import { type HostileOrder } from './thread.ts';
 import { hostile } from '../support/hostile.ts';
 import { encodeError } from '../../src/executor/error-codec.ts';
 
-const { port } = workerData as { port: import('node:worker_threads').MessagePort };
+const { port } = workerData as { port: MessagePort };
 const db = connect(port, hostile);
 
 async function obey(order: HostileOrder): Promise<unknown> {
@@ -19,7 +19,7 @@ async function obey(order: HostileOrder): Promise<unknown> {
     case 'blocking-in-transaction':
       return db.transaction((api) => {
         const added = db.blocking.hostile.add(order.call);
-        return Promise.all([added, api.hostile.listed()]);
+        return api.hostile.listed().then((listed) => [added, listed]);
       });
     case 'blocking-beside-transaction':
       return db.transaction(() => db.detached(() => db.blocking.hostile.add(order.call)));

@@ -9,7 +9,9 @@ import { useTempDir } from '../support/temp-dir.ts';
 import { rejection } from '../support/waiting.ts';
 
 describe('a value that cannot cross is refused with its place', () => {
-  class Money {}
+  class Money {
+    readonly cents = 1;
+  }
   test.for([
     ['a function', { when: [() => 1] }, /^argument\.when\[0\] is a function/],
     ['a symbol', [{ a: Symbol('s') }], /^argument\[0\]\.a is a symbol/],

@@ -31,6 +31,10 @@ export class Tantrum extends RangeError {
   readonly where = { room: 'kitchen' };
 }
 
+class Money {
+  readonly cents = 1;
+}
+
 const kept = Buffer.alloc(100_000, 7);
 
 const hostileRepository = defineRepository(entries, {
@@ -65,7 +69,7 @@ const hostileRepository = defineRepository(entries, {
     /** Something that others here go on using. */
     kept: () => kept,
     unsendable: (): unknown => ({ rows: [{ fn: () => 1 }] }),
-    instance: (): unknown => new (class Money {})(),
+    instance: (): unknown => new Money(),
   }),
   writes: (db, { afterCommit }) => ({
     add: (call: string) => db.insert(entries).values({ call, part: 1 }).run().changes,

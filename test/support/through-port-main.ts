@@ -1,6 +1,6 @@
 /** The other thread of `through-port.ts`: opens databases and gives their ports away. */
 import { parentPort } from 'node:worker_threads';
-import { type Database, open, type Registry } from '../../src/index.ts';
+import { type Database, open, type OpenOptions, type Registry } from '../../src/index.ts';
 import { encodeError } from '../../src/executor/error-codec.ts';
 import { type Reply, type Request } from './through-port.ts';
 
@@ -15,7 +15,8 @@ async function answer(request: Request): Promise<void> {
       return;
     }
     const repositories = await registry(request);
-    const db = await open({ ...request.options, repositories: repositories as Registry });
+    const given: object = { ...request.options, repositories };
+    const db = await open(given as OpenOptions);
     databases.set(id, db);
     const port = db.port();
     parentPort?.postMessage({ kind: 'opened', id, port } satisfies Reply, [port]);
