@@ -72,7 +72,7 @@ class Connection extends PortStrategy {
 
   constructor(control: MessagePort, greeting: Greeting, errors: readonly ErrorClass[]) {
     const { timeout, maxQueue, methods, pages } = greeting;
-    const limits = { timeout, inFlight: maxQueue + 1000, errors };
+    const limits = { timeout, inFlight: maxQueue + 1000, errors, costs: new Map<string, number>() };
     const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, control));
     if (writer === undefined) throw new OptionError('connect: the port leads nowhere');
     super(methodsOf(methods), writer, readers);

@@ -33,12 +33,17 @@ const GRACE = 100;
 /** Milliseconds that a commit may take beyond its caller's deadline before it is left to itself. */
 const COMMIT_GRACE = 1000;
 
+/** What a call is expected to take, in ms, of which nothing else is known. */
+const USUAL_COST = 0.02;
+
 /** Bounds of one client. */
 export interface ClientLimits {
   /** Milliseconds that a call may wait for its turn where its context sets no deadline. */
   readonly timeout: number;
   /** Requests in flight at most. */
   readonly inFlight: number;
+  /** What calls took that kept a thread busy long, in ms, by their labels: shared by the clients of one database. */
+  readonly costs: Map<string, number>;
   /** The registry's own classes of errors. */
   readonly errors: readonly ErrorClass[];
 }
@@ -50,6 +55,7 @@ export class PortClient {
   /** Brings the next port: keeps the process alive while somebody waits, like the port itself. */
   readonly #keeper: MessagePort | undefined;
   #holding = 0;
+  #load = 0;
   readonly #words: Words;
   readonly #pages: Page[];
   readonly #pending = new Map<number, Pending>();
@@ -74,6 +80,11 @@ export class PortClient {
   /** Requests that somebody waits for. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** Milliseconds that what is in flight is expected to keep the thread busy. */
+  get load(): number {
+    return this.#load;
   }
 
   /** Transactions whose callbacks run. */
@@ -157,7 +168,7 @@ export class PortClient {
     const sent = sentContext(context);
     return this.#send(
       ['call', id, word, scope, repository, name, values, packed.buffers, sent],
-      { label: labelOf(context, label), access, scope },
+      { label: labelOf(context, label), access, scope, cost: this.#limits.costs.get(label) ?? USUAL_COST },
       context,
     );
   }
@@ -175,7 +186,7 @@ export class PortClient {
     const label = outer === undefined || what === 'snapshot' ? labelOf(context, what) : 'nested transaction';
     const scopeId = outer?.id ?? 0;
     const request = ['begin', id, this.#word(), scopeId, what, sentContext(context)] as const;
-    const pending = this.#send(request, { label, access, scope: scopeId }, context);
+    const pending = this.#send(request, { label, access, scope: scopeId, cost: USUAL_COST }, context);
     const first = await Promise.race([pending.begun, pending.answered]);
     if (first instanceof Failure) throw first.make(new Error());
 
@@ -278,7 +289,7 @@ export class PortClient {
 
   #send(
     request: Pending['parts']['request'],
-    { label, access, scope }: Pick<Pending['parts'], 'label' | 'access' | 'scope'>,
+    { label, access, scope, cost }: Pick<Pending['parts'], 'label' | 'access' | 'scope' | 'cost'>,
     context: Ambient | undefined,
   ): Pending {
     const [, id, word] = request;
@@ -286,8 +297,12 @@ export class PortClient {
     const bounded = context?.deadline !== undefined;
     const deadline = context?.deadline ?? since + this.#limits.timeout;
     const signal = context?.signal;
-    const pending = new Pending({ id, word, label, access, scope, request, signal, since, deadline, bounded }, GRACE);
+    const pending = new Pending(
+      { id, word, label, access, scope, request, signal, since, deadline, bounded, cost },
+      GRACE,
+    );
     this.#pending.set(id, pending);
+    this.#load += cost;
     if (this.#waiting++ === 0) {
       this.#port?.ref();
       this.#keeper?.ref();
@@ -318,6 +333,7 @@ export class PortClient {
           else pending.start();
           break;
         case 'value':
+          this.#learn(pending, answer[4]);
           this.#settle(pending, answer[3] === undefined ? answer[2] : unpack(answer[2], answer[3]));
           this.#forget(pending);
           break;
@@ -327,6 +343,15 @@ export class PortClient {
       }
     }
   };
+
+  /** Remembers which calls are long, so that others are not sent behind them. */
+  #learn({ parts: { request } }: Pending, took: number | undefined): void {
+    const { costs } = this.#limits;
+    if (request[0] !== 'call' || (took === undefined && costs.size === 0)) return;
+    const label = `${request[4]}.${request[5]}`;
+    if (took === undefined) costs.delete(label);
+    else costs.set(label, took);
+  }
 
   #failure({ parts: { signal } }: Pending, encoded: EncodedError): Failure {
     return new Failure((caller) => {
@@ -350,7 +375,9 @@ export class PortClient {
   }
 
   #forget(pending: Pending): void {
-    if (this.#pending.delete(pending.parts.id)) this.#words.give(pending.parts.word);
+    if (!this.#pending.delete(pending.parts.id)) return;
+    this.#words.give(pending.parts.word);
+    this.#load = this.#pending.size === 0 ? 0 : this.#load - pending.parts.cost;
   }
 
   #release(pending: Pending, error: Error, outcome: Outcome): void {

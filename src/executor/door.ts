@@ -30,6 +30,17 @@ interface Held {
   readonly undo: (error: Error) => void;
 }
 
+/** A call whose result is there. */
+interface Answered {
+  readonly id: number;
+  readonly method: Method;
+  readonly scope: number;
+  readonly took: number | undefined;
+}
+
+/** Milliseconds from which on callers are told how long a call kept the thread busy. */
+const LONG = 2;
+
 /** Ends a scope whose callback failed at the other end, where its error is. */
 class Undone extends Error {}
 
@@ -122,15 +133,18 @@ export class Door {
     const around = this.#around(id, sent, progress);
     const values = unpack(args, buffers) as readonly unknown[];
     let result: Promise<unknown>;
+    const since = performance.now();
     try {
       result = runWithAmbient(around, () => this.#run(scope, method, values, around));
     } catch (error) {
       result = Promise.reject(error);
     }
+    const busy = performance.now() - since;
+    const took = busy >= LONG ? busy : undefined;
     result.then(
       (value) => {
         this.#aborts.delete(id);
-        this.#answer(id, method, value, scope);
+        this.#answer({ id, method, scope, took }, value);
       },
       (error: unknown) => {
         this.#fail(id, error);
@@ -225,10 +239,10 @@ export class Door {
     return refusal;
   }
 
-  #answer(id: number, method: Method, value: unknown, scope: number): void {
+  #answer({ id, method, scope, took }: Answered, value: unknown): void {
     if (typeof value !== 'object' || value === null) {
       if (typeof value !== 'function' && typeof value !== 'symbol') {
-        this.#send(['value', id, value, undefined]);
+        this.#send(['value', id, value, undefined, took]);
         return;
       }
     }
@@ -236,7 +250,7 @@ export class Door {
       const packed = pack(value, 'the result');
       // Only what a table's own method has just read is known to be nobody else's.
       const moved = method.own ? [] : movable(packed.value);
-      if (!this.#gone) this.#outbox.push(['value', id, packed.value, packed.buffers], moved);
+      if (!this.#gone) this.#outbox.push(['value', id, packed.value, packed.buffers, took], moved);
     } catch (error) {
       this.#fail(id, resultCannotCross(method, error, scope));
     }

@@ -25,6 +25,8 @@ export interface PendingParts {
   readonly deadline: number;
   /** Whether the deadline is the context's, and so ends it also when it runs. */
   readonly bounded: boolean;
+  /** Milliseconds that it is expected to keep its thread busy. */
+  readonly cost: number;
 }
 
 /** A request that has not been answered. */

@@ -2,7 +2,7 @@
  * A strategy whose connections other threads have: one thread that writes, and perhaps some that only read. Each is reached
  * through a {@link PortClient}.
  *
- * A read goes to the reader with the least to do, or to the writer where there are no readers. It sees every write that was
+ * A read goes to the reader with the least to do, by what its calls took before, or to the writer where there are no readers. It sees every write that was
  * acknowledged before it was made: the write was committed before its answer left, and the read begins after it has arrived.
  */
 import { type Ambient } from '../context/context.ts';
@@ -76,7 +76,7 @@ export class PortStrategy implements Strategy {
     const { length } = this.readers;
     for (let at = 0; at < length; at++) {
       const client = this.readers[(this.#next + at) % length];
-      if (client?.attached === true && (best === undefined || client.waiting < best.waiting)) best = client;
+      if (client?.attached === true && (best === undefined || client.load < best.load)) best = client;
     }
     this.#next += 1;
     return best ?? this.writer;

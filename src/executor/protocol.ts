@@ -20,6 +20,7 @@ import { type Decision } from '../connection/decide.ts';
 import { type DatabaseStats } from '../database.ts';
 import { InternalError } from '../errors.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
+import { Trust } from '../repository/trust.ts';
 import { type EncodedError } from './error-codec.ts';
 import { type Buffers } from './values.ts';
 import { type Page } from './words.ts';
@@ -59,7 +60,8 @@ export type Request =
 
 /** From the server. */
 export type Answer =
-  | readonly [kind: 'value', id: number, value: unknown, buffers: Buffers]
+  /** `took`: milliseconds that the thread was busy with it, where that is worth knowing. */
+  | readonly [kind: 'value', id: number, value: unknown, buffers: Buffers, took?: number]
   | readonly [kind: 'error', id: number, error: EncodedError]
   | readonly [kind: 'begun', id: number]
   | readonly [kind: 'stats', stats: DatabaseStats];
@@ -91,7 +93,7 @@ export function methodsOf(sent: readonly SentMethod[]): MethodTable {
     const on = (): never => {
       throw new InternalError(`${label} was asked for on a connection of this thread`);
     };
-    methods.set(name, { repository, name, label, access, mode, own: true, waits: false, statements: 'unknown', on });
+    methods.set(name, { repository, name, label, access, mode, own: true, waits: false, trust: new Trust(), on });
   }
   return table;
 }

@@ -32,6 +32,7 @@ export function pack(value: unknown, name: string): Packed {
     if (typeof value === 'function' || typeof value === 'symbol') throw new CannotCross(name, refused(value));
     return { value, buffers: undefined };
   }
+  if (isFlat(value)) return { value, buffers: undefined };
   const found = new Survey(name);
   found.look(value);
   return { value: found.pooled ? unpool(value) : value, buffers: found.buffers };
@@ -51,6 +52,22 @@ export function movable(value: unknown): ArrayBuffer[] {
   const moved: ArrayBuffer[] = [];
   collect(value, moved);
   return moved;
+}
+
+/** Arguments as most calls have them: primitives, and objects of primitives. There is nothing to find in them. */
+function isFlat(value: object): boolean {
+  if (!Array.isArray(value)) return false;
+  for (const each of value as unknown[]) {
+    if (isPrimitive(each)) continue;
+    if (!isPlain(each)) return false;
+    for (const key in each) if (!isPrimitive(each[key])) return false;
+  }
+  return true;
+}
+
+function isPrimitive(value: unknown): boolean {
+  const type = typeof value;
+  return value === null || (type !== 'object' && type !== 'function' && type !== 'symbol');
 }
 
 /** Looks at every part of a value once. */

@@ -64,10 +64,11 @@ export class Executor extends PortStrategy {
 
   constructor(threads: Threads, settings: Settings) {
     const { description, writer, readers } = threads;
+    const costs = new Map<string, number>();
     super(
       methodsOf(description.methods),
-      callThrough(writer, settings),
-      readers.map((reader) => callThrough(reader, settings)),
+      callThrough(writer, settings, costs),
+      readers.map((reader) => callThrough(reader, settings, costs)),
     );
     this.#threads = threads;
     this.exchanges = [writer, ...readers];
@@ -115,10 +116,14 @@ export class Executor extends PortStrategy {
   }
 }
 
-function callThrough(thread: OwningThread, { timeout, maxQueue, batch, errors }: Settings): PortClient {
+function callThrough(
+  thread: OwningThread,
+  { timeout, maxQueue, batch, errors }: Settings,
+  costs: Map<string, number>,
+): PortClient {
   const page = newPage();
   // The lane itself refuses what is more than `maxQueue`; what runs in a batch does not wait any more.
-  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors });
+  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, costs });
   const caller: Caller = {
     page,
     attach: (port: MessagePort) => {
