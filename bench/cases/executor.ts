@@ -121,7 +121,10 @@ async function readsBesideReports(workspace: Workspace, strategy: Measured, dura
   const loop = monitorEventLoopDelay({ resolution: 1 });
   let over = false;
   const reporter = async (): Promise<void> => {
-    while (!over) await db.api.accounts.report();
+    while (!over) {
+      await turn();
+      await db.api.accounts.report();
+    }
   };
   const reporters = [reporter(), reporter()];
   loop.enable();

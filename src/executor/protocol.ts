@@ -61,7 +61,7 @@ export type Request =
 /** From the server. */
 export type Answer =
   /** `took`: milliseconds that the thread was busy with it, where that is worth knowing. */
-  | readonly [kind: 'value', id: number, value: unknown, buffers: Buffers, took?: number]
+  | readonly [kind: 'value', id: number, value: unknown, buffers: Buffers, took?: number | undefined]
   | readonly [kind: 'error', id: number, error: EncodedError]
   | readonly [kind: 'begun', id: number]
   | readonly [kind: 'stats', stats: DatabaseStats];
