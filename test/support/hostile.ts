@@ -73,6 +73,7 @@ const hostileRepository = defineRepository(entries, {
   }),
   writes: (db, { afterCommit }) => ({
     add: (call: string) => db.insert(entries).values({ call, part: 1 }).run().changes,
+    clear: () => db.delete(entries).run().changes,
     addAndExit(call: string) {
       db.insert(entries).values({ call, part: 1 }).run();
       process.exit(3);
