@@ -56,7 +56,7 @@ class Connected<G extends Registry> extends SluiceDatabase<G> implements Connect
     const call = (method: Method, args: readonly unknown[]): unknown => {
       refuseToBlock(method.label, greeting.servedBy === threadId);
       const context = currentContext();
-      const scope = context?.scopes.get(this);
+      const scope = context?.scopes.get(strategy.owner);
       if (scope?.entered === true && scope instanceof RemoteScope) return strategy.block(method, args, scope);
       this.refuseIfClosed(method.label);
       return strategy.block(method, args, undefined);

@@ -1,8 +1,10 @@
 import { type MessagePort } from 'node:worker_threads';
 import { type ContextOptions } from './context/context.ts';
 import { type Decision } from './connection/decide.ts';
+import { type CheckpointReport } from './maintenance/checkpoint.ts';
 import { type WriteStats } from './observe/lane-stats.ts';
 import { type ReaderStats } from './observe/reader-stats.ts';
+import { type WalStats } from './observe/wal-stats.ts';
 import { type Api, type ReadApi, type Registry } from './repository/types.ts';
 
 /** Options of `close`. */
@@ -22,6 +24,8 @@ export interface DatabaseStats {
   /** `undefined` for a database that is only read. */
   readonly writes: WriteStats | undefined;
   readonly readers: ReaderStats;
+  /** `undefined` where there is no WAL: a rollback journal, or a database in memory. */
+  readonly wal: WalStats | undefined;
   /** What would make it faster, in sentences. */
   readonly advice: readonly string[];
 }
@@ -67,6 +71,19 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
    * @throws {ClosedError} after `close` was called
    */
   port(): MessagePort;
+  /**
+   * Moves everything from the WAL into the database and empties the WAL, when its turn in the write lane has come. This is
+   * done by itself as well, so it is for moments of your own: before the file is copied away, or after an import.
+   *
+   * What is in the way is waited for no longer: it is not an error, and the report says so. Without a WAL there is nothing
+   * to do. With much in the WAL a thread does the work, and the event loop goes on.
+   *
+   * @throws {TimeoutError} its turn did not come in time
+   * @throws {ContextError} called inside a transaction or snapshot of this database, which would be in its way
+   * @throws {ReadOnlyError} the database was opened for reading only
+   * @throws {StorageError} the disk is full or fails; nothing is lost, the WAL keeps it
+   */
+  checkpoint(): Promise<CheckpointReport>;
   /**
    * What happened so far: a plain object, made anew for each call. Where another thread owns the database these are its figures
    * of some milliseconds ago.

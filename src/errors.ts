@@ -195,10 +195,40 @@ export class TimeoutError extends SluiceError {
   }
 }
 
-/** Another process or thread holds SQLite's lock and the wait for it is over. */
+/** The call would wait for somebody who waits for the caller. Refused at once; nothing was started. */
+export class DeadlockError extends SluiceError {
+  /** Who waits for what, and who holds it, from the caller back to the caller. */
+  readonly cycle: readonly string[];
+
+  constructor(message: string, fields: { cycle: readonly string[] }) {
+    super('SLUICE_DEADLOCK', message);
+    this.outcome = 'not-started';
+    this.cycle = fields.cycle;
+  }
+}
+
+/**
+ * Which of SQLite's refusals a {@link BusyError} is:
+ * `busy` another connection holds the lock; `recovery` another connection is putting the WAL in order after a crash; both pass.
+ * `snapshot` another connection has written since this transaction began to read; `locked` a statement of the same connection
+ * is in the way; neither passes by waiting.
+ *
+ * @see https://www.sqlite.org/rescode.html#busy
+ */
+export type BusyKind = 'busy' | 'recovery' | 'snapshot' | 'locked';
+
+/** Another connection, in this process or another, is in the way, and the wait for it is over. */
 export class BusyError extends SluiceError {
-  constructor(message: string, options?: ErrorOptions) {
+  readonly kind: BusyKind;
+
+  constructor(message: string, fields: { kind: BusyKind }, options?: ErrorOptions) {
     super('SLUICE_BUSY', message, options);
+    this.kind = fields.kind;
+  }
+
+  /** Whether the same step may succeed if it is tried again. */
+  get passes(): boolean {
+    return this.kind === 'busy' || this.kind === 'recovery';
   }
 }
 

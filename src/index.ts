@@ -23,6 +23,8 @@ export { type DatabaseStats } from './database.ts';
 export { type Distribution } from './observe/histogram.ts';
 export { type WriteStats } from './observe/lane-stats.ts';
 export { type ReaderStats } from './observe/reader-stats.ts';
+export { type WalStats } from './observe/wal-stats.ts';
+export { type CheckpointReport } from './maintenance/checkpoint.ts';
 export { type OpenOptions } from './options.ts';
 export { type Decision, type Rejection } from './connection/decide.ts';
 export { type Facts, type PathFacts, type StrategyName } from './connection/facts.ts';
@@ -60,11 +62,13 @@ export {
 export {
   AbortError,
   BusyError,
+  type BusyKind,
   ClosedError,
   ConstraintError,
   type ConstraintKind,
   ContextError,
   CorruptError,
+  DeadlockError,
   ExecutorError,
   HandlerError,
   type Holder,

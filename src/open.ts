@@ -1,4 +1,6 @@
 import { isMainThread } from 'node:worker_threads';
+import { loadAsyncDriver } from './connection/async-bench.ts';
+import { CallSite } from './context/call-site.ts';
 import { type Connection } from './connection/connection.ts';
 import { Connector, linkedSqliteVersion } from './connection/connector.ts';
 import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
@@ -6,33 +8,34 @@ import { type Facts, hasWalResetBug, lookUpPath, lookUpRegistry, type PathFacts 
 import { type Database } from './database.ts';
 import { MigrationError, OptionError, StorageError, StrategyError } from './errors.ts';
 import { isExecutorThread, moduleBeingImported } from './executor/importing.ts';
-import { enterFile, leaveFile, openCount, type OpenFile, writerCount } from './lanes/open-files.ts';
+import { enterFile, leaveFile, openCount, type OpenFile, refuseOtherName, writerCount } from './lanes/open-files.ts';
 import { retryBusy } from './lanes/retry.ts';
 import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
 import { type OpenOptions, readOptions, type Settings } from './options.ts';
 import { describe } from './plain.ts';
+import { rehearse } from './rehearsal.ts';
 import { type Registry } from './repository/types.ts';
+import { watchUnclosed } from './unclosed.ts';
 import { SluiceDatabase } from './sluice-database.ts';
 import { Executor, startThreads } from './strategies/executor.ts';
 import { PerContext } from './strategies/per-context.ts';
 import { Shared } from './strategies/shared.ts';
 import { type Strategy } from './strategies/strategy.ts';
 
-/** SQLite itself waits while a connection is being opened, and the thread with it: never longer than this, in ms. */
-const MAX_OPENING_WAIT = 5000;
-
-type Migrations = ReturnType<typeof readMigrations>;
+type Migrations = Awaited<ReturnType<typeof readMigrations>>;
 
 /**
  * Opens a database: looks the facts up, decides how calls may reach the file, brings it up to date, and gives the api.
  *
- * Every connection's pragmas are set and read back. Whatever fails on the way closes what was opened.
+ * Every connection's pragmas are set and read back. Whatever fails on the way closes what was opened. A file that does not
+ * exist is created only after migrations and factories have been run through once on a database in memory.
  *
  * @example
  * await using db = await open({ file: 'ledger.db', repositories: ledger, migrations: 'drizzle' });
  * await db.api.accounts.insert({ owner: 'ann' });
- * @throws {OptionError} an option that cannot be used as given; nothing was opened
+ * @throws {OptionError} an option that cannot be used as given, also a second name (hard link) of a file that is open here;
+ *   nothing was opened
  * @throws {StrategyError} the strategy asked for cannot be safe here; nothing was opened
  * @throws {CorruptError} the file is not a database
  * @throws {StorageError} the file cannot be opened
@@ -40,9 +43,17 @@ type Migrations = ReturnType<typeof readMigrations>;
  */
 export async function open<G extends Registry>(options: OpenOptions<G>): Promise<Database<G>> {
   refuseWhileImporting();
+  const site = new CallSite();
   const settings = readOptions(options);
   const { strategy, decision, leave } = await openHere(settings);
-  return new SluiceDatabase<G>(strategy, decision, leave, settings);
+  const database = new SluiceDatabase<G>(strategy, decision, leave, settings);
+  const release = async (): Promise<void> => {
+    await strategy.idle();
+    await strategy.close();
+    leave();
+  };
+  watchUnclosed(database, { file: decision.facts.file, site, release });
+  return database;
 }
 
 /** A strategy that has been opened. */
@@ -55,44 +66,60 @@ export interface Opened {
 
 /** What `open` does, short of the `Database` around it. */
 export async function openHere(settings: Settings): Promise<Opened> {
-  const path = lookUpPath(settings.file);
+  const migrations = settings.migrations === undefined ? [] : await readMigrations(settings.migrations);
+  const asyncDriver = await loadAsyncDriver(settings.repositories);
+  let path = lookUpPath(settings.file);
   refuseReadonlyNothing(settings, path);
-  const migrations = settings.migrations === undefined ? [] : readMigrations(settings.migrations);
   // Decided once on what is expected, so that a strategy that cannot be safe is refused before a file exists.
   const sqliteVersion = linkedSqliteVersion();
-  const plan = writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, settings.readonly);
+  const plan = planOf(settings, path, sqliteVersion);
   const expected = decide(gather(settings, path, { sqliteVersion, journalMode: expectedJournal(path, plan) }));
-  if (expected.strategy === 'executor') return openThreads(settings, path);
+  if (expected.strategy === 'executor') return await openThreads(settings, path);
 
-  const connector = new Connector({
-    file: path.file,
+  const common = {
     repositories: settings.repositories,
+    asyncDriver,
     durability: settings.durability,
     pragmas: settings.pragmas,
-    busyTimeout: Math.min(settings.timeout, MAX_OPENING_WAIT),
-  });
+  };
+  if (!path.exists && !isTransient(path)) {
+    await rehearse(common, migrations, settings.timeout);
+    path = lookUpPath(settings.file);
+  }
+  // From here to the registry of open files nothing is awaited but SQLite's lock: what was looked up is what is opened.
+  const connector = new Connector({ ...common, file: path.file });
   const onlyReads = settings.readonly || !path.writable.file || !path.writable.directory;
-  // SQLite waits itself while WAL is being obtained, but not for every lock that may be in the way.
-  const opened = await retryBusy(`open ${path.file}`, performance.now() + settings.timeout, () =>
-    onlyReads ? connector.reader() : connector.writer(plan),
+  const access = onlyReads ? 'read' : 'write';
+  const { connection, decision, file } = await retryBusy(
+    `open ${path.file}`,
+    performance.now() + settings.timeout,
+    // In one go: an open of the same file under another name comes before it or after it, and one of the two is refused.
+    () => {
+      if (!isTransient(path)) refuseOtherName(path.realPath);
+      const opened = onlyReads ? connector.reader() : connector.writer(planOf(settings, path, sqliteVersion));
+      try {
+        // Looked up again: by now the file exists, and has an identity.
+        const decision = decide(gather(settings, lookUpPath(settings.file), opened));
+        const realPath = isTransient(path) ? undefined : decision.facts.realPath;
+        const file = enterFile(realPath, access, decision.journal === 'wal');
+        return { connection: opened.connection, decision, file };
+      } catch (error) {
+        opened.connection.close();
+        throw error;
+      }
+    },
   );
-  const { connection } = opened;
-  let file: OpenFile | undefined;
   try {
-    // Looked up again: by now the file exists, and has an identity.
-    const decision = decide(gather(settings, lookUpPath(settings.file), opened));
-    file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, onlyReads ? 'read' : 'write');
     const strategy = onlyReads
-      ? startReading(settings, connector, connection, decision, migrations)
+      ? startReading(settings, connector, connection, decision, file, migrations)
       : await start(settings, connector, connection, decision, file, migrations);
-    const entered = file;
     const leave = (): void => {
-      leaveFile(entered, onlyReads ? 'read' : 'write');
+      leaveFile(file, access);
     };
     return { strategy, decision, leave };
   } catch (error) {
     connection.close();
-    if (file !== undefined) leaveFile(file, onlyReads ? 'read' : 'write');
+    leaveFile(file, access);
     throw error;
   }
 }
@@ -105,7 +132,7 @@ async function openThreads(settings: Settings, path: PathFacts): Promise<Opened>
   try {
     const decision = decide(gather(settings, lookUpPath(settings.file), seen));
     const access = settings.readonly ? 'read' : 'write';
-    const file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, access);
+    const file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, access, decision.journal === 'wal');
     const leave = (): void => {
       leaveFile(file, access);
     };
@@ -135,15 +162,22 @@ async function start(
   file: OpenFile,
   migrations: Migrations,
 ): Promise<Strategy> {
-  const { repositories, readers, maxQueue, timeout } = settings;
+  const { repositories, timeout } = settings;
+  const owner = {};
   const openReader = (): Connection => connector.reader().connection;
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
-  const writer = new Writer(file.lane, connection, settings, reopen);
+  const writer = new Writer(file.lane, connection, { ...settings, owner }, reopen);
   if (migrations.length > 0 && isBehind(connection, migrations)) {
     await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
   }
-  if (decision.strategy === 'shared') return new Shared(repositories, writer, timeout);
-  return new PerContext({ repositories, writer, firstReader: undefined, openReader, readers, maxQueue, timeout });
+  const { checkpoints } = file.lane;
+  const parts = { ...settings, owner, file: decision.facts.file };
+  const strategy =
+    decision.strategy === 'shared'
+      ? new Shared(repositories, writer, timeout)
+      : new PerContext({ ...parts, writer, firstReader: undefined, openReader, checkpoints });
+  checkpoints?.addWriter(writer);
+  return strategy;
 }
 
 /** A database that nobody here may write has readers only; under `shared` one, which is then the one handle. */
@@ -152,6 +186,7 @@ function startReading(
   connector: Connector,
   firstReader: Connection,
   decision: Decision,
+  file: OpenFile,
   migrations: Migrations,
 ): Strategy {
   if (migrations.length > 0 && isBehind(firstReader, migrations)) {
@@ -160,6 +195,8 @@ function startReading(
     );
   }
   return new PerContext({
+    owner: {},
+    file: decision.facts.file,
     repositories,
     writer: undefined,
     firstReader,
@@ -167,7 +204,13 @@ function startReading(
     readers: decision.strategy === 'shared' ? 1 : readers,
     maxQueue,
     timeout,
+    checkpoints: file.lane.checkpoints,
   });
+}
+
+/** The journal to ask for; of a file that is written here already it has been asked. */
+function planOf({ readonly }: Settings, path: PathFacts, sqliteVersion: string): JournalPlan {
+  return writerCount(path.realPath) > 0 ? 'keep' : journalPlan(path, sqliteVersion, readonly);
 }
 
 /** What the caller asks and what was found, as `decide` wants it. */

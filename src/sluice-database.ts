@@ -1,5 +1,6 @@
 import { type MessagePort, threadId } from 'node:worker_threads';
 import {
+  abandonWithContext,
   abortError,
   type Ambient,
   type ContextOptions,
@@ -11,6 +12,7 @@ import {
 import { type Scope } from './context/scope.ts';
 import { type Decision } from './connection/decide.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
+import { type CheckpointReport } from './maintenance/checkpoint.ts';
 import { adviceOn } from './observe/advice.ts';
 import { callChannel } from './observe/trace.ts';
 import { GivenPorts } from './executor/given-ports.ts';
@@ -18,6 +20,7 @@ import { describeMethods } from './executor/protocol.ts';
 import { Switchboard } from './executor/switchboard.ts';
 import { nearMiss } from './near-miss.ts';
 import { describe } from './plain.ts';
+import { forgetUnclosed } from './unclosed.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
 import { type Api, type ErrorClass, type ReadApi, type Registry } from './repository/types.ts';
@@ -30,6 +33,8 @@ export interface DatabaseLimits {
   readonly maxQueue: number;
   readonly errors: readonly ErrorClass[];
 }
+/** Milliseconds after which a close that was given no deadline says what it waits for. */
+const PATIENCE = 5000;
 
 /** The one implementation of {@link Database}; what differs is its strategy. */
 export class SluiceDatabase<G extends Registry> implements Database<G> {
@@ -38,11 +43,12 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #strategy: Strategy;
   readonly #leave: () => void;
   readonly #abandoned: string[] = [];
-  readonly #drains: NodeJS.Timeout[] = [];
   readonly #limits: DatabaseLimits;
   readonly #ports = new GivenPorts();
   /** Serves the ports, where no other thread does. */
   #switchboard: Switchboard | undefined;
+  /** End what may give up on the close. */
+  readonly #stops: (() => void)[] = [];
   #closing: Promise<CloseReport> | undefined;
 
   /** @param leave takes the file out of the registry of open files */
@@ -53,7 +59,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     this.#leave = leave;
     this.api = this.#bind((method, args) => {
       const context = currentContext();
-      const scope = scopeOf(context, this);
+      const scope = scopeOf(context, strategy.owner);
       if (scope !== undefined) return this.#joined(scope, method, args, context);
       if (this.#closing !== undefined) return Promise.reject(this.#closed(method.label));
       if (context?.signal?.aborted === true) return Promise.reject(aborted(method.label, context.signal));
@@ -65,7 +71,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   async transaction<T>(run: (api: Api<G>) => Promise<T> | T): Promise<T> {
     const context = currentContext();
     const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
-    const outer = scopeOf(context, this);
+    const outer = scopeOf(context, this.#strategy.owner);
     if (outer !== undefined) return outer.transaction(inside, context);
     if (this.#closing !== undefined) throw this.#closed('transaction');
     return this.#strategy.transaction(inside, context);
@@ -73,7 +79,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   async snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T> {
     const context = currentContext();
-    const outer = scopeOf(context, this);
+    const outer = scopeOf(context, this.#strategy.owner);
     const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
     if (outer !== undefined) return outer.snapshot(inside, context);
     if (this.#closing !== undefined) throw this.#closed('snapshot');
@@ -85,7 +91,15 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   detached<T>(run: () => T): T {
-    return runInScope(this, undefined, run);
+    return runInScope(this.#strategy.owner, undefined, run);
+  }
+
+  async checkpoint(): Promise<CheckpointReport> {
+    const context = currentContext();
+    const scope = scopeOf(context, this.#strategy.owner);
+    if (scope !== undefined) throw insideScope('checkpoint', scope, 'which would be in its way; call it afterwards');
+    if (this.#closing !== undefined) throw this.#closed('checkpoint');
+    return this.#strategy.checkpoint(context);
   }
 
   stats(): DatabaseStats {
@@ -110,14 +124,25 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
     const drain = drainOf(options);
-    const scope = scopeOf(currentContext(), this);
+    const context = currentContext();
+    const scope = scopeOf(context, this.#strategy.owner);
     if (scope !== undefined) {
-      const message = `close: called inside a ${scope.label} of the same database, for which it would wait; close it afterwards`;
-      return Promise.reject(new ContextError(message));
+      return Promise.reject(insideScope('close', scope, 'for which it would wait; close it afterwards'));
     }
     this.#closing ??= this.#close();
     // A later call may bring the deadline that the first one left out, as a signal handler would.
-    if (drain !== undefined) this.#giveUpAfter(drain);
+    if (drain !== undefined) {
+      const timer = setTimeout(() => {
+        this.#giveUp(`did not wait longer than ${drain} ms for it`);
+      }, timerDelay(drain));
+      this.#stops.push(() => {
+        clearTimeout(timer);
+      });
+    }
+    const abandon = (error: Error): void => {
+      this.#giveUp(`its close ended with its context (${error.name})`);
+    };
+    this.#stops.push(abandonWithContext({ label: 'close', abandon }, context));
     return this.#closing;
   }
 
@@ -126,32 +151,38 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   async #close(): Promise<CloseReport> {
+    const reminder = setTimeout(() => {
+      remind(this.decision.facts.file, this.#strategy.running());
+    }, PATIENCE);
+    reminder.unref();
     try {
       this.#switchboard?.refuse(this.decision.facts.file);
       await this.#strategy.idle();
       await this.#strategy.close();
+    } catch (error) {
+      // Nothing was closed: the next close tries again.
+      this.#closing = undefined;
+      this.#switchboard?.accept();
+      throw error;
     } finally {
-      this.#switchboard?.close();
-      this.#ports.close();
-      for (const timer of this.#drains) clearTimeout(timer);
-      this.#leave();
+      clearTimeout(reminder);
+      for (const stop of this.#stops.splice(0)) stop();
     }
+    this.#switchboard?.close();
+    this.#ports.close();
+    forgetUnclosed(this);
+    this.#leave();
     return { abandoned: this.#abandoned };
   }
 
-  #giveUpAfter(drain: number): void {
-    const giveUp = (): void => {
-      const labels = this.#strategy.abandon(
-        (label) => new ClosedError(`${label}: the database was closed and did not wait longer than ${drain} ms for it`),
-      );
-      this.#abandoned.push(...labels);
-    };
-    this.#drains.push(setTimeout(giveUp, timerDelay(drain)));
+  #giveUp(why: string): void {
+    const reason = (label: string): ClosedError => new ClosedError(`${label}: the database was closed and ${why}`);
+    this.#abandoned.push(...this.#strategy.abandon(reason));
   }
 
   async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {
     try {
-      return await runInScope(this, scope, () => run(this.#within(scope)));
+      return await runInScope(this.#strategy.owner, scope, () => run(this.#within(scope)));
     } finally {
       scope.leave();
     }
@@ -161,7 +192,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     return this.#bind((method, args) => {
       // The outer api used inside a nested transaction means the nested one: waiting for it would be waiting for oneself.
       const context = currentContext();
-      const current = scopeOf(context, this);
+      const current = scopeOf(context, this.#strategy.owner);
       return this.#joined(current?.isWithin(scope) === true ? current : scope, method, args, context);
     });
   }
@@ -189,10 +220,22 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 }
 
+function remind(file: string, running: readonly string[]): void {
+  process.emitWarning(
+    `close of ${file}: has waited ${PATIENCE} ms for ${running.join(', ') || 'calls that wait for their turn'}; ` +
+      'end these first, or give close({ drain }) a deadline',
+    { type: 'SluiceWarning', code: 'SLUICE_CLOSE_WAITS' },
+  );
+}
+
 /** The open transaction or snapshot of this database that the caller is in; one that has ended does not count. */
 function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
   const scope = context?.scopes.get(owner);
   return scope?.entered === true ? scope : undefined;
+}
+
+function insideScope(label: string, scope: Scope, why: string): ContextError {
+  return new ContextError(`${label}: called inside a ${scope.label} of the same database, ${why}`);
 }
 
 function aborted(label: string, signal: AbortSignal): Error {

@@ -1,13 +1,16 @@
 /**
- * What `import 'sluice'` adds to the modules that it needs: the built library in fresh processes, beside processes that
- * import exactly the Drizzle subpaths and the driver that it imports.
+ * What `import 'sluice'` adds to the modules that it needs: the built package in fresh processes.
+ *
+ * Drizzle's modules take hundreds of milliseconds here, and leave so much garbage that a collection of up to 90 ms falls
+ * within them or just after them, as chance has it. Of two such processes the difference says little. So what Sluice adds is
+ * measured in one process: it loads exactly the modules of others that Sluice imports, their garbage is collected, and then
+ * comes the import of Sluice. The processes beside it are for the whole of what an application pays.
  */
 import { execFile, execFileSync } from 'node:child_process';
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { inRounds } from '../measure/rounds.ts';
+import { inRounds, type Samples } from '../measure/rounds.ts';
 import { difference, summarize } from '../measure/summary.ts';
 import { atMost, row } from '../report/build.ts';
 import { type Case } from '../report/case.ts';
@@ -15,58 +18,92 @@ import { type Case } from '../report/case.ts';
 const root = join(import.meta.dirname, '..', '..');
 const run = promisify(execFile);
 
+/** What importing a few modules came to. */
+interface Cost {
+  /** Processor time in ms: what loading takes, whatever else this machine is doing meanwhile. */
+  readonly processor: number;
+  /** In ms. */
+  readonly elapsed: number;
+  /** Bytes that stay when the garbage is gone. */
+  readonly heap: number;
+}
+
 export const importing: Case = {
   name: 'import',
-  about: 'import of the built library in fresh processes, beside the modules that it needs',
+  about: 'import of the built package in fresh processes, beside the modules that it needs',
   async run({ workspace, quick }) {
-    const rounds = quick ? 3 : 11;
-    const dist = build(workspace.folder);
-    const needed = neededBy(join(dist, 'index.js'));
-    const child = (name: string, modules: readonly string[]): (() => Promise<number>) => {
+    const rounds = quick ? 3 : 31;
+    const needed = neededBy(join(build(workspace.folder), 'index.js'));
+    const child = (name: string, measured: readonly string[], before: readonly string[] = []) => {
       const script = join(workspace.folder, `${name}.mjs`);
-      const imports = modules.map((module) => `await import(${JSON.stringify(module)});`);
-      writeFileSync(
-        script,
-        // Processor time: what loading costs, whatever else this machine is doing meanwhile.
-        `const before = process.cpuUsage();\n${imports.join('\n')}
-const { user, system } = process.cpuUsage(before);\nconsole.log((user + system) / 1000);\n`,
-      );
-      return async () => Number((await run(process.execPath, [script])).stdout);
+      writeFileSync(script, scriptOf(measured, before));
+      return async () => JSON.parse((await run(process.execPath, ['--expose-gc', script])).stdout) as Cost;
     };
     const samples = await inRounds(rounds, {
       'modules it needs': child('needed', needed),
-      sluice: child('sluice', ['./dist/index.js']),
+      sluice: child('sluice', ['sluice']),
       'drizzle-orm, the usual way': child('usual', ['drizzle-orm', 'drizzle-orm/better-sqlite3']),
       // What a service's own schema imports anyway, so what is left of it there.
       'drizzle-orm/sqlite-core': child('schema', ['drizzle-orm/sqlite-core']),
-      'sqlite-core, then sluice': child('both', ['drizzle-orm/sqlite-core', './dist/index.js']),
+      'sqlite-core, then sluice': child('both', ['drizzle-orm/sqlite-core', 'sluice']),
+      'sluice after what it needs': child('added', ['sluice'], needed),
     });
+    const processor = figures(samples, ({ processor }) => processor);
+    const elapsed = figures(samples, ({ elapsed }) => elapsed);
+    const heap = figures(samples, ({ heap }) => heap / 1e6);
+    const ours = 'sluice after what it needs';
+    const base = 'modules it needs';
     return {
       settings: { rounds, needed: needed.join(' ') },
       tables: [
-        {
-          title: 'Import in a fresh process, processor time',
-          unit: 'ms',
-          rows: [row('import', samples, 'modules it needs')],
-        },
+        { title: 'Import in a fresh process, processor time', unit: 'ms', rows: [row('import', processor, base)] },
+        { title: 'The same, elapsed', unit: 'ms', rows: [row('import', elapsed, base)] },
+        { title: 'What stays on the heap', unit: 'MB', rows: [row('import', heap, base)] },
       ],
       requirements: [
-        atMost('more than the modules it needs', difference(samples.sluice, samples['modules it needs']), 40, ' ms'),
-        atMost('the whole of it (no requirement; for the record)', summarize(samples.sluice), Infinity, ' ms'),
+        atMost('added to the modules it needs, processor time', summarize(processor[ours]), 40, ' ms'),
+        // On a busy machine the elapsed time says how long others had the processor.
+        atMost('added to the modules it needs, elapsed', summarize(elapsed[ours]), Infinity, ' ms'),
+        atMost(
+          'two processes’ difference, processor time',
+          difference(processor.sluice, processor[base]),
+          Infinity,
+          ' ms',
+        ),
+        atMost('two processes’ difference, elapsed', difference(elapsed.sluice, elapsed[base]), Infinity, ' ms'),
       ],
     };
   },
 };
 
-/** Compiles the library as it is published, where the repository's own dependencies are found. */
+function figures<S extends string>(samples: Samples<S, Cost>, of: (cost: Cost) => number): Samples<S> {
+  const entries = Object.entries<readonly Cost[]>(samples).map(([side, costs]) => [side, costs.map(of)]);
+  return Object.fromEntries(entries) as Samples<S>;
+}
+
+function scriptOf(measured: readonly string[], before: readonly string[]): string {
+  const load = (modules: readonly string[]) => modules.map((module) => `await import('${module}');`).join('\n');
+  return `${load(before)}
+globalThis.gc();
+const heap = process.memoryUsage().heapUsed, usage = process.cpuUsage(), start = performance.now();
+${load(measured)}
+const elapsed = performance.now() - start, { user, system } = process.cpuUsage(usage);
+globalThis.gc();
+const stays = process.memoryUsage().heapUsed - heap;
+console.log(JSON.stringify({ processor: (user + system) / 1000, elapsed, heap: stays }));
+`;
+}
+
+/** Builds the package and puts it where a project has it, with the repository's own copies of what it needs. */
 function build(folder: string): string {
-  const dist = join(folder, 'dist');
-  const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
-  execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', dist], {
-    stdio: 'inherit',
-  });
-  writeFileSync(join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  const modules = join(folder, 'node_modules');
+  const dist = join(modules, 'sluice', 'dist');
+  mkdirSync(dist, { recursive: true });
+  execFileSync(process.execPath, [join(root, 'scripts', 'build.ts'), dist], { stdio: 'inherit' });
+  copyFileSync(join(root, 'package.json'), join(modules, 'sluice', 'package.json'));
+  for (const name of ['drizzle-orm', 'better-sqlite3']) {
+    symlinkSync(join(root, 'node_modules', name), join(modules, name));
+  }
   return dist;
 }
 

@@ -2,6 +2,7 @@
 import '../runtime.ts'; // First: an older Node must be refused before a command loads better-sqlite3.
 import { readFileSync } from 'node:fs';
 import { nearMiss } from '../near-miss.ts';
+import { OWN_FOLDER } from '../own-folder.ts';
 import { parseCommandLine, UsageError } from './usage.ts';
 
 /** Runs one command on the arguments after its name. Gives the exit code: 0 all is well, 1 a problem was found. */
@@ -48,7 +49,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 function readVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', OWN_FOLDER), 'utf8'));
   return (manifest as { version: string }).version;
 }
 

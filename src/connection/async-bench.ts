@@ -5,11 +5,11 @@
  * reached, and settles in the microtask queue; between the statements the gate is closed, and what opens it is the run
  * that the statement belongs to.
  */
-import { drizzle } from 'drizzle-orm/sqlite-proxy/driver';
+import type { drizzle } from 'drizzle-orm/sqlite-proxy/driver';
 import { TransactionEndedError } from '../errors.ts';
 import { type Handler, type HandlerSet, type HandlerSide, type Workbench } from '../repository/handlers.ts';
 import { StatementCache } from '../repository/statement-cache.ts';
-import { type AnyRepository } from '../repository/types.ts';
+import { type AnyRepository, type Repositories } from '../repository/types.ts';
 import { AsyncRun } from './async-run.ts';
 import { callSignal } from './cancelled.ts';
 import { type Gate } from './gate.ts';
@@ -17,8 +17,21 @@ import { type GuardedClient } from './guarded-client.ts';
 import { type Handle } from './handle.ts';
 import { translateError } from './sqlite-errors.ts';
 
+/** Drizzle's driver for asynchronous handlers. */
+export type AsyncDriver = typeof drizzle;
+
+/**
+ * Loads the driver if one of these repositories has asynchronous handlers. Every module of Drizzle costs milliseconds and a
+ * megabyte, so whoever has none does without.
+ */
+export async function loadAsyncDriver(repositories: Repositories): Promise<AsyncDriver | undefined> {
+  if (!Object.values(repositories).some(({ kind }) => kind === 'async')) return undefined;
+  return (await import('drizzle-orm/sqlite-proxy/driver')).drizzle;
+}
+
 /** What the connection lends to its asynchronous handlers. */
 export interface Lender {
+  readonly driver: AsyncDriver;
   readonly handle: Handle;
   readonly gate: Gate;
   readonly client: GuardedClient;
@@ -42,7 +55,7 @@ export class AsyncBench {
   constructor(lender: Lender) {
     this.#lender = lender;
     const statements = new StatementCache((source) => lender.client.prepare(source));
-    const db = drizzle((source, params, method) => {
+    const db = lender.driver((source, params, method) => {
       try {
         return Promise.resolve(this.#enter(() => query(statements, source, params, method)));
       } catch (error) {

@@ -11,7 +11,7 @@ import {
 } from '../repository/handlers.ts';
 import { type Method } from '../repository/methods.ts';
 import { type AnyRepository, type Repositories } from '../repository/types.ts';
-import { AsyncBench, type StartedRun } from './async-bench.ts';
+import { AsyncBench, type AsyncDriver, type StartedRun } from './async-bench.ts';
 import { callSignal } from './cancelled.ts';
 import { distinctKeys, newViolations, violatedForeignKeys } from './foreign-keys.ts';
 import { Gate } from './gate.ts';
@@ -62,12 +62,20 @@ export class Connection {
   /** Handlers that were seen to run several statements, and so need a transaction for one view of the data. */
   readonly #several = new WeakSet<Handler>();
   #effects: Effect[] = [];
+  readonly #asyncDriver: AsyncDriver | undefined;
   #async: AsyncBench | undefined;
 
-  constructor(handle: Handle, role: 'writer' | 'reader', repositories: Repositories, place: string) {
+  /** @param settings `file` is named in errors; `asyncDriver` may be absent where no repository is asynchronous */
+  constructor(
+    handle: Handle,
+    role: 'writer' | 'reader',
+    settings: { repositories: Repositories; file: string; asyncDriver: AsyncDriver | undefined },
+  ) {
+    const { repositories, file, asyncDriver } = settings;
     this.handle = handle;
     this.role = role;
-    this.#gate = new Gate(place);
+    this.#asyncDriver = asyncDriver;
+    this.#gate = new Gate(file);
     const pending = (): Effect[] => this.#effects;
     this.#client = new GuardedClient(handle, this.#gate, {
       get length() {
@@ -171,7 +179,7 @@ export class Connection {
 
   /** Starts an asynchronous handler inside the transaction that is open. */
   start(method: Method, args: readonly unknown[]): StartedRun {
-    return this.#asyncBench().start(method.access, method.label, method.on(this), args);
+    return this.#asyncBench(method.label).start(method.access, method.label, method.on(this), args);
   }
 
   /** Runs one statement of transaction control. @throws translated errors, `BusyError` among them. */
@@ -211,6 +219,30 @@ export class Connection {
       this.handle.exec('ROLLBACK');
     } catch {
       // The first error is the one to report; the lease looks at inTransaction and discards the connection.
+    }
+  }
+
+  /**
+   * Makes it fit for whoever gets it next: outside any transaction, no statement under way, `query_only` as its role wants
+   * it. Never throws.
+   *
+   * A handler can leave none of this behind. `query_only` is set by a pragma with a value, which is refused by its text,
+   * and statements are lent without `iterate`. So it is asked once for each lease, and not for each synchronous read.
+   *
+   * @returns `broken` when it must not serve anybody any more
+   */
+  makeClean(): 'clean' | 'repaired' | 'broken' {
+    const { handle } = this;
+    const expected = this.role === 'reader' ? 1 : 0;
+    try {
+      // Refused by the driver while a statement is under way, which pins the state that it reads.
+      handle.exec('');
+      if (!handle.inTransaction && handle.pragma('query_only', { simple: true }) === expected) return 'clean';
+      this.rollback();
+      handle.pragma(`query_only = ${expected}`);
+      return handle.inTransaction ? 'broken' : 'repaired';
+    } catch {
+      return 'broken';
     }
   }
 
@@ -264,7 +296,7 @@ export class Connection {
     made.making = true;
     this.#gate.access = 'prepare';
     try {
-      return make(repository, name, repository.kind === 'sync' ? this.#bench : this.#asyncBench().bench);
+      return make(repository, name, repository.kind === 'sync' ? this.#bench : this.#asyncBench(name).bench);
     } catch (error) {
       throw translateError(error, { operation: `factory of ${name}`, handle: this.handle });
     } finally {
@@ -274,8 +306,14 @@ export class Connection {
   }
 
   /** Made for the first asynchronous repository. */
-  #asyncBench(): AsyncBench {
+  #asyncBench(name: string): AsyncBench {
+    if (this.#asyncDriver === undefined) {
+      throw new HandlerError(
+        `${name}: its handlers are asynchronous, and no repository of the registry is; use it in an asynchronous handler`,
+      );
+    }
     return (this.#async ??= new AsyncBench({
+      driver: this.#asyncDriver,
       handle: this.handle,
       gate: this.#gate,
       client: this.#client,

@@ -1,5 +1,6 @@
 import { type Repositories } from '../repository/types.ts';
 import { StorageError } from '../errors.ts';
+import { type AsyncDriver } from './async-bench.ts';
 import { defineCancelled } from './cancelled.ts';
 import { Connection } from './connection.ts';
 import { type Handle, openHandle } from './handle.ts';
@@ -13,10 +14,10 @@ export interface ConnectorSettings {
   /** As it is given to SQLite. */
   readonly file: string;
   readonly repositories: Repositories;
+  /** What `loadAsyncDriver` gave for these repositories. */
+  readonly asyncDriver: AsyncDriver | undefined;
   readonly durability: Durability;
   readonly pragmas: PragmaOptions;
-  /** How long SQLite itself may wait while a connection is being opened, in ms: it blocks the thread. */
-  readonly busyTimeout: number;
 }
 
 /** A connection, and what opening it showed. */
@@ -49,17 +50,17 @@ export class Connector {
   }
 
   #open(role: 'writer' | 'reader', journal: JournalPlan): OpenedConnection {
-    const { file, repositories, durability, pragmas, busyTimeout } = this.#settings;
+    const { file, durability, pragmas } = this.#settings;
     let handle: Handle | undefined;
     try {
-      handle = openHandle(file, { readonly: role === 'reader', busyTimeout });
+      handle = openHandle(file, role === 'reader' ? 'read' : 'write');
       // Opens the file at last, and tells a database from anything else.
       handle.prepare('SELECT count(*) FROM sqlite_schema').get();
       const journalMode = obtainJournalMode(handle, journal);
       applyPragmas(handle, { role, durability, pragmas, journalMode });
       defineCancelled(handle);
       return {
-        connection: new Connection(handle, role, repositories, file),
+        connection: new Connection(handle, role, this.#settings),
         journalMode,
         sqliteVersion: linkedSqliteVersion(),
       };
@@ -80,7 +81,7 @@ let linkedVersion: string | undefined;
 /** The version of the SQLite that better-sqlite3 carries. The same for every handle, so asked once. */
 export function linkedSqliteVersion(): string {
   if (linkedVersion === undefined) {
-    const handle = openHandle(':memory:', { readonly: false, busyTimeout: 0 });
+    const handle = openHandle(':memory:', 'write');
     linkedVersion = String(handle.prepare('SELECT sqlite_version()').pluck().get());
     handle.close();
   }

@@ -11,7 +11,6 @@
  * `foreign_key_check` scans whole tables. An error must not be the expensive path of a call, so no more than
  * {@link SCANNED_ROWS} rows are looked at and tables that do not fit are left out: better no name than a slow one.
  */
-import { randomUUID } from 'node:crypto';
 import type Database from 'better-sqlite3';
 
 type Handle = Database.Database;
@@ -127,7 +126,7 @@ export function explainForeignKey(handle: Handle, rerun: () => void): ForeignKey
   let begun = false;
   try {
     if (!joined) handle.exec('BEGIN IMMEDIATE');
-    const savepoint = `"sluice ${randomUUID()}"`;
+    const savepoint = `"sluice ${crypto.randomUUID()}"`;
     handle.exec(`SAVEPOINT ${savepoint}`);
     begun = true;
     const violations = rehearse(handle, savepoint, rerun);

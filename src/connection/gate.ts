@@ -12,7 +12,7 @@ export type Access = 'none' | 'prepare' | 'read' | 'write' | 'ended';
  */
 export class Gate {
   access: Access = 'none';
-  /** The call that is running, for messages. */
+  /** The call that is running, or ran last, for messages. */
   label = '';
   /** Statements that the running read has begun. */
   statements = 0;
@@ -24,7 +24,7 @@ export class Gate {
   single = false;
   /** A read that was to be one statement wanted a second one: what it returns is void, and it has to run again. */
   overrun = false;
-  /** Where this connection is lent, for messages. */
+  /** The file, for messages. */
   readonly place: string;
 
   constructor(place: string) {
@@ -39,7 +39,7 @@ export class Gate {
       return;
     }
     if (this.access !== 'read') {
-      if (this.access === 'none') throw outside(this.place, source);
+      if (this.access === 'none') throw this.#outside(source);
       if (this.access === 'prepare') throw inFactory(source);
       throw ended(source);
     }
@@ -53,7 +53,15 @@ export class Gate {
 
   /** @throws {ContextError} when statements cannot be prepared now. */
   prepare(source: string): void {
-    if (this.access === 'none') throw outside(this.place, source);
+    if (this.access === 'none') throw this.#outside(source);
+  }
+
+  #outside(source: string): ContextError {
+    const last = this.label === '' ? 'lent to nobody yet' : `last lent to ${this.label}`;
+    return new ContextError(
+      `${excerpt(source)}: used outside the handler call it belongs to, on a connection of ${this.place}, ${last}; ` +
+        'a handler is synchronous, and its db ends with the call: call the api instead',
+    );
   }
 }
 
@@ -62,13 +70,6 @@ class Overrun extends HandlerError {
   constructor() {
     super('this call runs more than one statement, and is run again');
   }
-}
-
-function outside(place: string, source: string): ContextError {
-  return new ContextError(
-    `${excerpt(source)}: used outside the handler call it belongs to, on a connection of ${place}; ` +
-      'a handler is synchronous, and its db ends with the call: call the api instead',
-  );
 }
 
 function ended(source: string): TransactionEndedError {

@@ -5,14 +5,10 @@ export type Handle = Sqlite.Database;
 /** A statement compiled on a {@link Handle}. */
 export type NativeStatement = Sqlite.Statement;
 
-/** How to open a handle. */
-export interface HandleOptions {
-  readonly readonly: boolean;
-  /** SQLite's own busy timeout in ms while opening. It blocks the thread: keep it for opening, then set it to 0. */
-  readonly busyTimeout: number;
-}
-
-/** Opens the file. The only place in Sluice where a handle is made. */
-export function openHandle(file: string, options: HandleOptions): Handle {
-  return new Sqlite(file, { readonly: options.readonly, timeout: options.busyTimeout });
+/**
+ * Opens the file. The only place in Sluice where a handle is made. SQLite itself waits for no lock: that would put the
+ * thread to sleep, and with it perhaps the very transaction that it waits for.
+ */
+export function openHandle(file: string, access: 'read' | 'write'): Handle {
+  return new Sqlite(file, { readonly: access === 'read', timeout: 0 });
 }

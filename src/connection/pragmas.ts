@@ -3,13 +3,14 @@
  *
  * | pragma | writer | reader | why |
  * |---|---|---|---|
- * | `busy_timeout` | a real value, last of all 0 | same | while WAL is being obtained SQLite must wait itself; later every wait is ours and asynchronous |
+ * | `busy_timeout` | 5 ms while a file is converted to WAL, else 0 | 0 | every wait is ours and asynchronous; the conversion takes several locks in a row, and each may be free a moment later |
  * | `journal_mode` | as planned | – | a property of the file: set once, by the first writer |
  * | `synchronous` | NORMAL, FULL, or EXTRA | same | from `durability`: `full` is FULL in WAL mode and EXTRA with a rollback journal |
  * | `foreign_keys` | ON | ON | off by default in SQLite's own builds |
  * | `temp_store` | MEMORY | MEMORY | no temporary files beside the database |
  * | `cache_size` | -16000 | same | 16 MB a connection |
- * | `journal_size_limit` | 64 MiB | – | a WAL that once grew is cut back at the next checkpoint |
+ * | `journal_size_limit` | 64 MiB | – | a longer WAL is emptied once nobody reads from it, see maintenance/checkpoint.ts |
+ * | `wal_autocheckpoint` | 0 | – | checkpoints run between batches instead of inside COMMIT |
  * | `trusted_schema` | OFF | OFF | a hostile file's views and triggers call no unsafe function |
  * | `query_only` | OFF | ON | a write hidden in a read is refused by SQLite itself |
  *
@@ -44,7 +45,13 @@ const OWNED = new Map([
 
 /** In the order in which they are set. */
 const PROFILE: Readonly<Record<PragmaProfile['role'], PragmaOptions>> = {
-  writer: { temp_store: 2, cache_size: -16_000, journal_size_limit: 64 * 1024 * 1024, trusted_schema: 0 },
+  writer: {
+    temp_store: 2,
+    cache_size: -16_000,
+    journal_size_limit: 64 * 1024 * 1024,
+    wal_autocheckpoint: 0,
+    trusted_schema: 0,
+  },
   reader: { temp_store: 2, cache_size: -16_000, trusted_schema: 0 },
 };
 
@@ -72,9 +79,20 @@ export function validatePragmas(pragmas: PragmaOptions): PragmaOptions {
  * failing where it cannot change it.
  */
 export function obtainJournalMode(handle: Handle, request: JournalPlan): string {
-  const answer = request === 'keep' ? handle.pragma('journal_mode') : handle.pragma(`journal_mode = ${request}`);
-  return String(firstValue(answer)).toLowerCase();
+  const mode = (source: string): string => String(firstValue(handle.pragma(source))).toLowerCase();
+  const current = mode('journal_mode');
+  // A file that is in WAL mode already needs none of the locks of a conversion.
+  if (request === 'keep' || request === current) return current;
+  handle.pragma(`busy_timeout = ${CONVERTING}`);
+  try {
+    return mode(`journal_mode = ${request}`);
+  } finally {
+    handle.pragma('busy_timeout = 0');
+  }
 }
+
+/** Milliseconds that SQLite itself may wait, once in a file's life; whoever opens tries again after that. */
+const CONVERTING = 5;
 
 /** Applies the profile and reads every value back. @throws {StorageError} where a value did not take. */
 export function applyPragmas(handle: Handle, profile: PragmaProfile): void {

@@ -81,7 +81,7 @@ function readHeader(path: PathFacts): Buffer {
 }
 
 function readSqliteVersion(): string {
-  const handle = openHandle(':memory:', { readonly: false, busyTimeout: 0 });
+  const handle = openHandle(':memory:', 'write');
   try {
     return String(handle.prepare('SELECT sqlite_version()').pluck().get());
   } finally {

@@ -88,14 +88,19 @@ function translate(error: DriverError, where: ErrorSource): SluiceError | undefi
   if (isOf(code, 'SQLITE_CONSTRAINT')) return constraintError(error, where);
   if (code === 'SQLITE_BUSY_SNAPSHOT') {
     const what = 'another connection has written since this transaction began to read';
-    return new BusyError(say(what, 'begin with BEGIN IMMEDIATE what is going to write'), options);
+    return new BusyError(say(what, 'begin with BEGIN IMMEDIATE what is going to write'), { kind: 'snapshot' }, options);
+  }
+  if (code === 'SQLITE_BUSY_RECOVERY') {
+    const what = 'another connection is putting the WAL in order after a crash';
+    return new BusyError(say(what, 'try again in a moment'), { kind: 'recovery' }, options);
   }
   if (isOf(code, 'SQLITE_BUSY')) {
-    return new BusyError(say('another connection holds the database', 'try again, or wait longer'), options);
+    const what = 'another connection holds the database';
+    return new BusyError(say(what, 'try again, or wait longer'), { kind: 'busy' }, options);
   }
   if (isOf(code, 'SQLITE_LOCKED')) {
     const advice = 'let its statements finish (an open iterate() is one) before this one runs';
-    return new BusyError(say('a statement of the same connection is in the way', advice), options);
+    return new BusyError(say('a statement of the same connection is in the way', advice), { kind: 'locked' }, options);
   }
   if (code === 'SQLITE_READONLY') {
     const advice = 'write in a write handler, in a database that is open for writing';

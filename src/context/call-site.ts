@@ -1,5 +1,8 @@
-/** Sluice's own folder, as frames name it: these frames say nothing to a user. */
-const OWN_FOLDER = new URL('../', import.meta.url).href;
+import { fileURLToPath } from 'node:url';
+import { OWN_FOLDER } from '../own-folder.ts';
+
+/** As frames name it: by URL, or by path where a loader says so. These frames say nothing to a user. */
+const OWN_FOLDERS = [OWN_FOLDER, fileURLToPath(OWN_FOLDER)];
 
 /** Where something was called from. Capturing is cheap; the text is made only when an error needs it. */
 export class CallSite {
@@ -10,6 +13,6 @@ export class CallSite {
     const frames = this.#error.stack?.split('\n').slice(1) ?? [];
     return frames
       .map((frame) => frame.trim())
-      .find((frame) => !frame.includes(OWN_FOLDER) && !frame.includes('(node:'));
+      .find((frame) => !OWN_FOLDERS.some((folder) => frame.includes(folder)) && !frame.includes('(node:'));
   }
 }

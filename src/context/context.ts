@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { AbortError, OptionError, TimeoutError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
 import { describe, isPlain } from '../plain.ts';
+import { type Tenant } from './holders.ts';
 import { type Progress } from './progress.ts';
 import { type Scope } from './scope.ts';
 
@@ -78,6 +79,14 @@ export function runInScope<T>(owner: object, scope: Scope | undefined, run: () =
   const scopes = new Map(outer?.scopes);
   scopes.set(owner, scope);
   return ambient.run({ deadline: outer?.deadline, signal: outer?.signal, label: outer?.label, scopes }, run);
+}
+
+const NO_TENANTS: readonly Tenant[] = [];
+
+/** What is open around a caller, of whichever database: it cannot end before what the caller waits for. */
+export function tenantsOf(context: Ambient | undefined): readonly Tenant[] {
+  if (context === undefined || context.scopes.size === 0) return NO_TENANTS;
+  return [...context.scopes.values()].flatMap((scope) => (scope?.entered === true ? [scope.tenant] : []));
 }
 
 /** Milliseconds for a timer: one beyond 2^31 would overflow and fire at once, over and over. */

@@ -1,5 +1,6 @@
 import { type Method } from '../repository/methods.ts';
 import { type Ambient } from './context.ts';
+import { type Tenant } from './holders.ts';
 
 /**
  * A transaction or snapshot while its callback runs, as the calls see it that join it: in this thread, or at the other end
@@ -12,6 +13,8 @@ export interface Scope {
   readonly entered: boolean;
   /** Whether this is `other`, or nested in it. */
   isWithin(other: Scope): boolean;
+  /** As whom it holds its lane. A nested one is part of the outermost. */
+  readonly tenant: Tenant;
   /** Runs a call; behind one that spans ticks and is running. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */

@@ -18,6 +18,7 @@ import {
 } from '../errors.ts';
 import { appendFrames, cannotCross, lostError, outcomeOf, overdueError } from './client-errors.ts';
 import { type DatabaseStats } from '../database.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
@@ -216,6 +217,23 @@ export class PortClient {
     const answer = await pending.answered;
     if (answer instanceof Failure) throw answer.make(new Error());
     return result;
+  }
+
+  /** Asks for a checkpoint. */
+  async checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    this.#admit('checkpoint', 'write');
+    const request = ['checkpoint', ++this.#lastId, this.#word(), sentContext(context)] as const;
+    const about = { label: labelOf(context, 'checkpoint'), access: 'write', scope: 0, cost: USUAL_COST } as const;
+    const answer = await this.#send(request, about, context).answered;
+    if (answer instanceof Failure) throw answer.make(new Error());
+    return answer as CheckpointReport;
+  }
+
+  /** What has begun and has not ended, by name. */
+  running(): readonly string[] {
+    return [...this.#pending.values()]
+      .filter(({ settled, parts }) => !settled && parts.scope === 0 && this.#words.read(parts.word) !== QUEUED)
+      .map(({ parts }) => parts.label);
   }
 
   /** Resolves when nobody waits for anything. */

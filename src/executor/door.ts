@@ -102,6 +102,9 @@ export class Door {
       case 'begin':
         this.#begin(request);
         break;
+      case 'checkpoint':
+        this.#checkpoint(request);
+        break;
       case 'end':
         this.#end(request[1], request[2]);
         break;
@@ -184,6 +187,25 @@ export class Door {
         this.#left(id);
         if (error instanceof Undone) this.#send(['value', id, undefined, undefined]);
         else this.#fail(id, error);
+      },
+    );
+  }
+
+  #checkpoint([, id, word, sent]: Extract<Request, readonly ['checkpoint', ...unknown[]]>): void {
+    this.#events.called();
+    const progress = new WordProgress(this.#words, word);
+    const around = this.#around(id, sent, progress);
+    const refusal = this.#refusal('checkpoint');
+    const run = (): ReturnType<Strategy['checkpoint']> =>
+      refusal === undefined ? this.#strategy.checkpoint(around) : Promise.reject(refusal);
+    // It holds nothing back that could be undone: whoever gives it up while it waits finds that it did not start.
+    runWithAmbient(around, run).then(
+      (report) => {
+        this.#aborts.delete(id);
+        this.#send(['value', id, report, undefined]);
+      },
+      (error: unknown) => {
+        this.#fail(id, error);
       },
     );
   }

@@ -19,7 +19,7 @@ export interface PendingParts {
   /** The `begin` that it belongs to, or 0. */
   readonly scope: number;
   /** As it was sent, to be sent again to a thread that takes the place of one that died. */
-  readonly request: Extract<Request, readonly ['call' | 'begin', ...unknown[]]>;
+  readonly request: Extract<Request, readonly ['call' | 'begin' | 'checkpoint', ...unknown[]]>;
   readonly signal: AbortSignal | undefined;
   readonly since: number;
   readonly deadline: number;

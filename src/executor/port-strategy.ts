@@ -7,12 +7,14 @@
  */
 import { type Ambient } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
 import { type Strategy, type StrategyStats } from '../strategies/strategy.ts';
 import { type PortClient } from './client.ts';
 
 /** Calls through ports. */
 export class PortStrategy implements Strategy {
+  readonly owner = {};
   readonly methods: MethodTable;
   readonly writer: PortClient;
   readonly readers: readonly PortClient[];
@@ -37,19 +39,35 @@ export class PortStrategy implements Strategy {
     return this.reader().hold('snapshot', run, context);
   }
 
+  /** The WAL is the writer's affair. */
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    return this.writer.checkpoint(context);
+  }
+
+  running(): readonly string[] {
+    return this.clients().flatMap((client) => client.running());
+  }
+
   /** What the threads last said, a few milliseconds ago at most. */
   stats(): StrategyStats {
     const writer = this.writer.stats;
     const all = [writer, ...this.readers.map(({ stats }) => stats)];
     const sum = (count: (stats: StrategyStats['readers']) => number): number =>
       all.reduce((total, stats) => total + (stats === undefined ? 0 : count(stats.readers)), 0);
+    const oldest = all
+      .map((stats) => stats?.readers.oldest)
+      .reduce((one, other) => ((other?.heldFor ?? 0) > (one?.heldFor ?? 0) ? other : one), undefined);
     return {
       writes: writer?.writes,
       readers: {
         open: sum(({ open }) => open),
         leased: sum(({ leased }) => leased),
         waiting: sum(({ waiting }) => waiting),
+        oldest,
+        repaired: sum(({ repaired }) => repaired),
+        discarded: sum(({ discarded }) => discarded),
       },
+      wal: writer?.wal,
       advice: [...new Set(all.flatMap((stats) => stats?.advice ?? []))],
     };
   }

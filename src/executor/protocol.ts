@@ -54,6 +54,7 @@ export type Request =
       what: 'transaction' | 'snapshot',
       context: SentContext | undefined,
     ]
+  | readonly [kind: 'checkpoint', id: number, word: number, context: SentContext | undefined]
   | readonly [kind: 'end', scope: number, how: 'commit' | 'undo']
   | readonly [kind: 'abort', id: number]
   | readonly [kind: 'page', page: Page];

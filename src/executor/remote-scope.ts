@@ -1,4 +1,5 @@
 import { type Ambient } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Method } from '../repository/methods.ts';
 import { TransactionEndedError } from '../errors.ts';
@@ -8,6 +9,7 @@ import { type PortClient } from './client.ts';
 export class RemoteScope implements Scope {
   readonly id: number;
   readonly label: string;
+  readonly tenant: Tenant;
   readonly client: PortClient;
   readonly #parent: RemoteScope | undefined;
   #open = true;
@@ -19,6 +21,8 @@ export class RemoteScope implements Scope {
     this.id = id;
     this.label = label;
     this.#parent = parent;
+    // What others of this thread wait for while it runs; the lane itself is not of this thread.
+    this.tenant = parent?.tenant ?? new Tenant(label);
   }
 
   get entered(): boolean {

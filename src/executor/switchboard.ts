@@ -11,6 +11,8 @@ import { type Page } from './words.ts';
 
 /** Callers learn of new figures within this many milliseconds. */
 const STATS_DELAY = 20;
+/** And once more when nobody has called for so long. */
+const REST_DELAY = 2000;
 
 /**
  * The ports through which other threads reach a strategy of this thread: one {@link Door} for each.
@@ -22,6 +24,7 @@ export class Switchboard implements Exchange {
   readonly #errors: readonly ErrorClass[];
   readonly #doors = new Set<Door>();
   #timer: NodeJS.Timeout | undefined;
+  #later: NodeJS.Timeout | undefined;
   #refusal: (() => Error) | undefined;
 
   /** @param errors the registry's own classes */
@@ -63,9 +66,15 @@ export class Switchboard implements Exchange {
     this.#refusal ??= () => new ClosedError(`the database ${file} is closed; open it again`);
   }
 
+  /** Accepts calls again: the close has failed. */
+  accept(): void {
+    this.#refusal = undefined;
+  }
+
   /** Closes every port. */
   close(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#later);
     for (const door of this.#doors) {
       door.tell(this.#stats());
       door.close();
@@ -82,9 +91,19 @@ export class Switchboard implements Exchange {
     if (this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      const stats = this.#stats();
-      for (const door of this.#doors) door.tell(stats);
+      this.#tell();
+      clearTimeout(this.#later);
+      // What is done when nobody calls any more, such as a checkpoint.
+      this.#later = setTimeout(() => {
+        this.#tell();
+      }, REST_DELAY);
+      this.#later.unref();
     }, STATS_DELAY);
     this.#timer.unref();
+  }
+
+  #tell(): void {
+    const stats = this.#stats();
+    for (const door of this.#doors) door.tell(stats);
   }
 }

@@ -3,6 +3,7 @@ import { type Connection } from '../connection/connection.ts';
 import { abandonOnAbort, labelOf, timerDelay } from '../context/context.ts';
 import { TimeoutError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
+import { startHandler } from './handler-scope.ts';
 import { type Running } from './running.ts';
 import { type SnapshotRequest } from './snapshot.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
@@ -14,7 +15,8 @@ import { type CallResult, type WriteCall } from './write-call.ts';
  */
 export async function runAsyncCall(connection: Connection, call: WriteCall): Promise<CallResult | 'waits'> {
   connection.control('savepoint');
-  const run = call.inContext(() => connection.start(call.method, call.args));
+  const { method, args, tenant, seat } = call;
+  const run = call.inContext(() => startHandler(connection, method, args, { owner: seat.owner, tenant }));
   try {
     const ended = await settled(run, call);
     if (ended === 'waits') {
@@ -43,7 +45,7 @@ export async function runAsyncRead(
   request: SnapshotRequest,
 ): Promise<unknown> {
   connection.control('begin');
-  const run = connection.start(method, args);
+  const run = startHandler(connection, method, args, request);
   try {
     return await withDeadline(run, labelOf(request.context, method.label), request);
   } finally {
@@ -63,7 +65,7 @@ async function settled(run: StartedRun, call: WriteCall): Promise<{ value: unkno
 async function withDeadline(
   run: StartedRun,
   label: string,
-  { context, deadline, running }: SnapshotRequest,
+  { context, deadline, running }: Pick<SnapshotRequest, 'context' | 'deadline' | 'running'>,
 ): Promise<unknown> {
   const timeout = deadline - performance.now();
   let stopListening: (() => void) | undefined;

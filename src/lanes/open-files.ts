@@ -1,10 +1,13 @@
 import { statSync } from 'node:fs';
+import { OptionError } from '../errors.ts';
 import { WriteLane } from './write-lane.ts';
 
 /** One file that is open here: every `Database` on it shares its write lane. */
 export interface OpenFile {
-  /** Real path and inode: two names of one file are one entry, and a file replaced under a name is another. */
+  /** Device and inode: a file that was replaced under its name is another one. */
   readonly key: string;
+  /** The one name under which it is open here: SQLite finds the journal by the name. */
+  readonly realPath: string;
   readonly lane: WriteLane;
   /** How many `Database`s hold it. */
   users: number;
@@ -25,10 +28,34 @@ export function writerCount(realPath: string): number {
   return openFiles.get(keyOf(realPath))?.writers ?? 0;
 }
 
-/** Enters the file (which exists by now), or a private entry for a database without one. */
-export function enterFile(realPath: string | undefined, access: 'read' | 'write'): OpenFile {
+/**
+ * Refuses a file that is open here under another name: a second hard link, or what was renamed meanwhile. Connections of the
+ * two names would write two journals and one memory of which pages are in them, and the file would be corrupted.
+ *
+ * @see https://sqlite.org/howtocorrupt.html "Multiple links to the same file", and "Unlinking or renaming … while in use"
+ * @throws {OptionError}
+ */
+export function refuseOtherName(realPath: string): void {
+  const known = openFiles.get(keyOf(realPath));
+  if (known === undefined || known.realPath === realPath) return;
+  throw new OptionError(
+    `open ${realPath}: this file is open here already as ${known.realPath}, another name of it (a hard link, or it was renamed), ` +
+      `and SQLite keeps a journal for each name, so that using both would corrupt it; open it as ${known.realPath}, ` +
+      'or close it there first',
+  );
+}
+
+/**
+ * Enters the file (which exists by now), or a private entry for a database without one.
+ * @param wal whether it is in WAL mode
+ * @throws {OptionError} as {@link refuseOtherName}
+ */
+export function enterFile(realPath: string | undefined, access: 'read' | 'write', wal: boolean): OpenFile {
   const writers = access === 'write' ? 1 : 0;
-  if (realPath === undefined) return { key: '', lane: new WriteLane(), users: 1, writers };
+  if (realPath === undefined) {
+    return { key: '', realPath: '', lane: new WriteLane('a database in memory', 'no-wal'), users: 1, writers };
+  }
+  refuseOtherName(realPath);
   const key = keyOf(realPath);
   const known = openFiles.get(key);
   if (known !== undefined) {
@@ -36,7 +63,7 @@ export function enterFile(realPath: string | undefined, access: 'read' | 'write'
     known.writers += writers;
     return known;
   }
-  const entry: OpenFile = { key, lane: new WriteLane(), users: 1, writers };
+  const entry: OpenFile = { key, realPath, lane: new WriteLane(realPath, wal ? 'wal' : 'no-wal'), users: 1, writers };
   openFiles.set(key, entry);
   return entry;
 }
@@ -50,6 +77,6 @@ export function leaveFile(file: OpenFile, access: 'read' | 'write'): void {
 
 function keyOf(realPath: string): string {
   const stat = statSync(realPath, { bigint: true, throwIfNoEntry: false });
-  // The inode alone decides: hard links are other paths to the same file and must share one lane.
+  // The inode alone decides: hard links are other paths to the same file.
   return stat === undefined ? realPath : `${stat.dev.toString()}:${stat.ino.toString()}`;
 }

@@ -1,14 +1,14 @@
 import { CallSite } from '../context/call-site.ts';
-import { abortError, timerDelay } from '../context/context.ts';
+import { abortError, type Ambient, tenantsOf, timerDelay } from '../context/context.ts';
+import { type Tenancy, type Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
-import { describeHolder, type Holder, QueueFullError, TimeoutError } from '../errors.ts';
+import { holderOf, type Lease } from '../context/lease.ts';
+import { describeHolder, QueueFullError, TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
 
-interface Lease {
-  readonly label: string;
-  readonly since: number;
-  readonly site: CallSite;
+interface ReaderLease extends Lease {
+  readonly tenant: Tenant;
 }
 
 interface Waiter {
@@ -23,24 +23,40 @@ interface Waiter {
  * A synchronous read borrows an idle reader for the length of a function call and waits for nothing. A snapshot leases
  * one across ticks; when all are leased, whoever comes next waits, in order and until its deadline.
  */
-export class ReadLanes {
+export class ReadLanes implements Tenancy {
+  readonly name: string;
   readonly #open: () => Connection;
   readonly #max: number;
   readonly #maxQueue: number;
   readonly #idle: Connection[] = [];
   readonly #waiting = new Fifo<Waiter>();
-  readonly #drained: (() => void)[] = [];
-  readonly #leases = new Map<Connection, Lease>();
+  /** In the order in which they were lent. */
+  readonly #leases = new Map<Connection, ReaderLease>();
+  readonly #returned: (lease: Lease) => void;
+  #repaired = 0;
+  #discarded = 0;
 
+  /**
+   * @param file for messages
+   * @param returned told of each lease that ended, when its reader looks at no old state any more
+   */
   constructor(
     open: () => Connection,
-    { max, maxQueue }: { readonly max: number; readonly maxQueue: number },
+    { file, max, maxQueue }: { readonly file: string; readonly max: number; readonly maxQueue: number },
     first: Connection | undefined,
+    returned: (lease: Lease) => void,
   ) {
+    this.name = `a reader of ${file}`;
+    this.#returned = returned;
     if (first !== undefined) this.#idle.push(first);
     this.#open = open;
     this.#max = max;
     this.#maxQueue = maxQueue;
+  }
+
+  /** While every reader is leased: whoever waits needs one of them to come back. */
+  get tenants(): readonly Tenant[] {
+    return this.#leases.size < this.#max ? [] : [...this.#leases.values()].map(({ tenant }) => tenant);
   }
 
   get size(): number {
@@ -48,7 +64,21 @@ export class ReadLanes {
   }
 
   stats(): ReaderStats {
-    return { open: this.size, leased: this.#leases.size, waiting: this.#waiting.length };
+    const oldest = this.oldest();
+    return {
+      open: this.size,
+      leased: this.#leases.size,
+      waiting: this.#waiting.length,
+      oldest: oldest === undefined ? undefined : holderOf(oldest),
+      repaired: this.#repaired,
+      discarded: this.#discarded,
+    };
+  }
+
+  /** The lease that began first of those that have not ended. */
+  oldest(): Lease | undefined {
+    for (const lease of this.#leases.values()) return lease;
+    return undefined;
   }
 
   /** A reader that is free right now, still owned by the lanes: for a synchronous read. */
@@ -66,11 +96,13 @@ export class ReadLanes {
    * @param deadline on `performance.now()`'s clock
    * @throws {TimeoutError} when none came back in time, `AbortError` when the signal aborts first, {@link QueueFullError} at once
    */
-  lease(label: string, deadline: number, signal: AbortSignal | undefined): Promise<Connection> {
+  lease(tenant: Tenant, deadline: number, context: Ambient | undefined): Promise<Connection> {
+    const { label } = tenant;
+    const signal = context?.signal;
     if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
     const site = new CallSite();
     const take = (connection: Connection): Connection => {
-      this.#leases.set(connection, { label, since: performance.now(), site });
+      this.#leases.set(connection, { label, tenant, since: performance.now(), site });
       return connection;
     };
     if (this.#waiting.length === 0 && this.idle() !== undefined) {
@@ -84,6 +116,13 @@ export class ReadLanes {
       return Promise.reject(new QueueFullError(message, { limit: this.#maxQueue }));
     }
     const since = performance.now();
+    let endWait: (() => void) | undefined;
+    try {
+      const around = tenantsOf(context);
+      if (around.length > 0) endWait = waitInside(around, this, label);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     return new Promise((resolve, reject) => {
       const giveUp = (error: () => Error): void => {
         if (this.#waiting.extract((other) => other === waiter).length > 0) waiter.reject(error());
@@ -99,6 +138,7 @@ export class ReadLanes {
       };
       signal?.addEventListener('abort', abort, { once: true });
       const over = (): void => {
+        endWait?.();
         clearTimeout(timer);
         signal?.removeEventListener('abort', abort);
       };
@@ -117,13 +157,25 @@ export class ReadLanes {
     });
   }
 
-  /** Takes a reader back. One that is not clean is closed; the next caller opens another. */
+  /** Takes a reader back. One that cannot be made clean is closed; the next caller opens another. */
   giveBack(connection: Connection): void {
+    const lease = this.#leases.get(connection);
     this.#leases.delete(connection);
-    if (connection.inTransaction) connection.close();
+    const state = connection.makeClean();
+    if (state === 'broken') this.#discard(connection);
     else this.#idle.push(connection);
+    if (state === 'repaired') this.#repaired += 1;
+    if (lease !== undefined) this.#returned(lease);
     this.#serve();
-    if (this.#leases.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+  }
+
+  #discard(connection: Connection): void {
+    this.#discarded += 1;
+    try {
+      connection.close();
+    } catch {
+      // A statement is under way on it, and nothing but its end lets the driver close it.
+    }
   }
 
   #serve(): void {
@@ -141,14 +193,6 @@ export class ReadLanes {
     if (next !== undefined) waiter.resolve(next);
   }
 
-  /** Resolves when every lease has come back. */
-  drained(): Promise<void> {
-    if (this.#leases.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#drained.push(resolve);
-    });
-  }
-
   /** Rejects whoever waits; their labels. */
   abandon(reason: (label: string) => Error): string[] {
     return this.#waiting
@@ -159,22 +203,19 @@ export class ReadLanes {
       });
   }
 
+  /** Every reader that is not leased; all there are when nothing runs any more. */
+  all(): readonly Connection[] {
+    return [...this.#idle];
+  }
+
   /** Closes every reader. */
   close(): void {
     for (const connection of this.#idle.splice(0)) connection.close();
   }
 
   #timeout(label: string, waited: number): TimeoutError {
-    let oldest: Lease | undefined;
-    for (const lease of this.#leases.values()) if (oldest === undefined || lease.since < oldest.since) oldest = lease;
-    const holder: Holder | undefined =
-      oldest === undefined
-        ? undefined
-        : {
-            label: oldest.label,
-            heldFor: performance.now() - oldest.since,
-            site: oldest.site.describe(),
-          };
+    const oldest = this.oldest();
+    const holder = oldest === undefined ? undefined : holderOf(oldest);
     return new TimeoutError(
       `${label}: waited ${Math.round(waited)} ms for one of ${this.#max} readers` +
         (holder === undefined ? '' : `; one is held by ${describeHolder(holder)}`) +

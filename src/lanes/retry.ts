@@ -15,7 +15,7 @@ export async function retryBusy<T>(label: string, deadline: number, step: () => 
     try {
       return await step();
     } catch (error) {
-      if (!(error instanceof BusyError)) throw error;
+      if (!(error instanceof BusyError && error.passes)) throw error;
       if (performance.now() >= deadline) {
         throw new TimeoutError(
           `${label}: waited ${Math.round(performance.now() - since)} ms for the lock of the file, which another process or ` +

@@ -1,9 +1,25 @@
 import { AsyncResource } from 'node:async_hooks';
-import { abandonWithContext, type Ambient } from '../context/context.ts';
+import { abandonWithContext, abortError, type Ambient, deadlineOf, timerDelay } from '../context/context.ts';
+import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
-import { markOutcome, ReadOnlyError, TransactionEndedError } from '../errors.ts';
+import { markOutcome, ReadOnlyError, TimeoutError, TransactionEndedError } from '../errors.ts';
+import { startHandler } from './handler-scope.ts';
 import { type Method } from '../repository/methods.ts';
+
+/** What a scope is made of. */
+export interface ScopeParts {
+  readonly connection: Connection;
+  readonly access: 'read' | 'write';
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
+  /** As whom it holds its lane; a nested one is part of the outermost. */
+  readonly tenant: Tenant;
+  /** Milliseconds that a call may wait for its turn inside, where its context sets no deadline. */
+  readonly timeout: number;
+  readonly label?: string;
+  readonly parent?: OpenScope;
+}
 
 /**
  * A transaction or snapshot of this thread while its callback runs: its calls, on the one connection that it holds.
@@ -16,7 +32,10 @@ export class OpenScope implements Scope {
   readonly #connection: Connection;
   readonly #access: 'read' | 'write';
   readonly #label: string;
+  readonly #owner: object;
+  readonly #timeout: number;
   readonly #parent: OpenScope | undefined;
+  readonly tenant: Tenant;
   readonly #effects: Effect[] = [];
   /** Never resolves; rejects when the scope is given up under its callback. */
   readonly abandoned: Promise<never>;
@@ -30,11 +49,14 @@ export class OpenScope implements Scope {
   #left = false;
   #broken: unknown;
 
-  constructor(connection: Connection, access: 'read' | 'write', label: string, parent?: OpenScope) {
+  constructor({ connection, access, owner, tenant, timeout, label = tenant.label, parent }: ScopeParts) {
     this.#connection = connection;
     this.#access = access;
     this.#label = label;
+    this.#owner = owner;
+    this.#timeout = timeout;
     this.#parent = parent;
+    this.tenant = tenant;
     this.abandoned = new Promise((_, reject) => {
       this.#abandon = reject;
     });
@@ -97,7 +119,7 @@ export class OpenScope implements Scope {
   }
 
   /** Runs a call; behind one that spans ticks and is running. */
-  call(method: Method, args: readonly unknown[]): Promise<unknown> {
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     if (this.#running === undefined && method.mode === 'sync') {
       try {
         return Promise.resolve(this.#run(method, args));
@@ -105,7 +127,7 @@ export class OpenScope implements Scope {
         return Promise.reject(failed(method, error));
       }
     }
-    return this.#inTurn(async () => {
+    return this.#inTurn(method.label, context, async () => {
       try {
         return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args));
       } catch (error) {
@@ -116,9 +138,9 @@ export class OpenScope implements Scope {
 
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#inTurn(async () => {
+    return this.#inTurn('transaction', context, async () => {
       this.#check('transaction', 'write');
-      const inner = new OpenScope(this.#connection, 'write', 'nested transaction', this);
+      const inner = this.#nested('write', 'nested transaction');
       this.#inner = inner;
       this.#connection.control('savepoint');
       const stopWatching = abandonWithContext(inner, context);
@@ -144,9 +166,9 @@ export class OpenScope implements Scope {
 
   /** Runs a callback that may only read, on what this scope sees. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#inTurn(async () => {
+    return this.#inTurn('snapshot', context, async () => {
       this.#check('snapshot', 'read');
-      const inner = new OpenScope(this.#connection, 'read', 'snapshot', this);
+      const inner = this.#nested('read', 'snapshot');
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
       try {
@@ -160,17 +182,32 @@ export class OpenScope implements Scope {
     });
   }
 
+  #nested(access: 'read' | 'write', label: string): OpenScope {
+    const owner = this.#owner;
+    const { tenant } = this;
+    return new OpenScope({
+      connection: this.#connection,
+      access,
+      label,
+      owner,
+      tenant,
+      timeout: this.#timeout,
+      parent: this,
+    });
+  }
+
   /** Runs something that spans ticks after what is running now, and before what comes later. */
-  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+  #inTurn<T>(label: string, context: Ambient | undefined, run: () => Promise<T>): Promise<T> {
     const before = this.#running;
+    const blocked = this.#inner?.label ?? 'an asynchronous handler';
     const result = (async () => {
-      await before;
+      if (before !== undefined) {
+        await untilDeadline(before, { label, of: this.#label, blocked, context, timeout: this.#timeout });
+      }
       return run();
     })();
-    const done = result.then(
-      () => undefined,
-      () => undefined,
-    );
+    // Whoever gave up waiting leaves the place, but what it waited for is still before the next one.
+    const done = Promise.allSettled([before, result]).then(() => undefined);
     this.#running = done;
     void done.then(() => {
       if (this.#running === done) this.#running = undefined;
@@ -199,7 +236,7 @@ export class OpenScope implements Scope {
     connection.control('savepoint');
     try {
       const result = connection.write(method, args);
-      if (!connection.inTransaction) throw this.#brokenError();
+      if (connection.lastWrite.lost) throw this.#brokenError();
       connection.control('release');
       this.#keepEffects();
       return result;
@@ -213,7 +250,7 @@ export class OpenScope implements Scope {
     this.#check(method.label, method.access);
     const connection = this.#connection;
     if (method.access === 'write') connection.control('savepoint');
-    const run = connection.start(method, args);
+    const run = startHandler(connection, method, args, { owner: this.#owner, tenant: this.tenant });
     try {
       const result = await Promise.race([run.promise, this.abandoned]);
       if (method.access === 'read') return result;
@@ -260,4 +297,51 @@ export class OpenScope implements Scope {
 function failed(method: Method, error: unknown): unknown {
   if (method.access === 'write') markOutcome(error, 'rolled-back');
   return error;
+}
+
+interface InnerWait {
+  readonly label: string;
+  /** What it is inside. */
+  readonly of: string;
+  readonly blocked: string;
+  readonly context: Ambient | undefined;
+  readonly timeout: number;
+}
+
+/** Waits for its turn inside a scope. @throws {TimeoutError} at the deadline, {@link AbortError} when the signal aborts */
+async function untilDeadline(
+  before: Promise<void>,
+  { label, of, blocked, context, timeout }: InnerWait,
+): Promise<void> {
+  const since = performance.now();
+  const signal = context?.signal;
+  let stop: () => void = () => undefined;
+  const givenUp = new Promise<never>((_, reject) => {
+    const late = (): void => {
+      const heldFor = performance.now() - since;
+      const error = new TimeoutError(
+        `${label}: waited ${Math.round(heldFor)} ms inside ${of} for ${blocked} to end and did not start; a call of the outer ` +
+          'api waits for a nested transaction: use the api that the callback is given, or raise the option "timeout"',
+        { wait: 'turn', holder: { label: blocked, heldFor } },
+      );
+      reject(error);
+    };
+    const timer = setTimeout(late, timerDelay(deadlineOf(context, timeout) - since));
+    const abort = (): void => {
+      if (signal !== undefined) reject(abortError(label, signal));
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    stop = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    };
+  });
+  try {
+    await Promise.race([before, givenUp]);
+  } catch (error) {
+    markOutcome(error, 'not-started');
+    throw error;
+  } finally {
+    stop();
+  }
 }

@@ -5,6 +5,8 @@ import { type BatchLimits } from './limits.ts';
 
 /** A `Database`'s place in the write lane of its file: its connection and its bounds. */
 export interface Seat {
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
   /** Touched only by whoever holds the lane, or synchronously while nobody does. */
   readonly connection: Connection;
   readonly limits: BatchLimits;

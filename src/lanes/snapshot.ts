@@ -1,4 +1,5 @@
 import { abandonWithContext, type Ambient, labelOf } from '../context/context.ts';
+import { type Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { retryBusy } from './retry.ts';
 import { type Running } from './running.ts';
@@ -9,6 +10,12 @@ export interface SnapshotRequest {
   readonly context: Ambient | undefined;
   /** On `performance.now()`'s clock: how long it may take to begin. */
   readonly deadline: number;
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
+  /** As whom it holds the connection. */
+  readonly tenant: Tenant;
+  /** Milliseconds that a call may wait for its turn inside, where its context sets no deadline. */
+  readonly timeout: number;
   /** Holds its scope while it runs, so that a close can give up on it. */
   readonly running: Set<Running>;
 }
@@ -16,12 +23,12 @@ export interface SnapshotRequest {
 /** Runs a callback whose reads all see the state of this moment. The caller owns the connection for as long. */
 export async function runSnapshot<T>(
   connection: Connection,
-  { context, deadline, running }: SnapshotRequest,
+  { context, deadline, owner, tenant, timeout, running }: SnapshotRequest,
   run: (scope: OpenScope) => Promise<T>,
 ): Promise<T> {
   const label = labelOf(context, 'snapshot');
   connection.control('begin');
-  const scope = new OpenScope(connection, 'read', label);
+  const scope = new OpenScope({ connection, access: 'read', owner, tenant, timeout });
   running.add(scope);
   const stopWatching = abandonWithContext(scope, context);
   try {

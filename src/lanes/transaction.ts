@@ -1,4 +1,5 @@
 import { abandonAtDeadline, abandonOnAbort, deadlineOf, labelOf } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
 import { AbortError, BusyError, markOutcome } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
@@ -23,10 +24,11 @@ export async function runTransaction<T>(
   const { seat, context } = request;
   const label = labelOf(context, request.label);
   const deadline = deadlineOf(context, request.timeout);
-  await takeTurn(lane, request);
+  const tenant = new Tenant(label);
+  await takeTurn(lane, { ...request, tenant });
   const { connection } = seat;
   try {
-    const scope = new OpenScope(connection, 'write', label);
+    const scope = new OpenScope({ connection, access: 'write', owner: seat.owner, tenant, timeout: request.timeout });
     seat.running.add(scope);
     const stopWatching = [abandonOnAbort(scope, context)];
     let result: T;
@@ -63,7 +65,7 @@ export async function runTransaction<T>(
     throw error;
   } finally {
     connection.rollback();
-    if (connection.inTransaction) seat.replace();
+    if (connection.makeClean() === 'broken') seat.replace();
     lane.release();
   }
 }

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { type CallSite } from '../context/call-site.ts';
-import { abortError, type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { abortError, type Ambient, deadlineOf, labelOf, tenantsOf } from '../context/context.ts';
+import { type Tenant, waitInside } from '../context/holders.ts';
 import { markOutcome, type Outcome } from '../errors.ts';
 import { type Seat } from './seat.ts';
 import { type LaneEntry, type Turn, type WriteLane } from './write-lane.ts';
@@ -12,6 +13,7 @@ export interface TurnRequest {
   readonly label: string;
   readonly context: Ambient | undefined;
   readonly site?: CallSite | undefined;
+  readonly tenant?: Tenant | undefined;
   /** Milliseconds that it may wait where the context sets no deadline. */
   readonly timeout: number;
 }
@@ -41,16 +43,18 @@ export function runTask<T>(lane: WriteLane, request: TurnRequest, task: () => T)
  * Queues an entry that its context's signal can take out again.
  *
  * @param ended settles when the entry has left the queue or was rejected
- * @throws {AbortError | QueueFullError} at once
+ * @throws {AbortError | DeadlockError | QueueFullError} at once
  */
 export function submit(lane: WriteLane, entry: LaneEntry, context: Ambient | undefined, ended: Promise<unknown>): void {
   const signal = context?.signal;
-  if (signal === undefined) {
-    lane.submit(entry);
-    return;
+  if (signal?.aborted === true) throw abortError(entry.label, signal);
+  const tenants = tenantsOf(context);
+  if (tenants.length > 0) {
+    const over = waitInside(tenants, lane, entry.label);
+    ended.then(over, over);
   }
-  if (signal.aborted) throw abortError(entry.label, signal);
   lane.submit(entry);
+  if (signal === undefined) return;
   const abort = (): void => {
     if (lane.drop(entry)) entry.reject(abortError(entry.label, signal), 'not-started');
   };
@@ -73,7 +77,7 @@ type QueuedTurn = Turn & { readonly ended: Promise<void> };
 
 function entry(
   kind: Turn['kind'],
-  { seat, label, context, site, timeout }: TurnRequest,
+  { seat, label, context, site, tenant, timeout }: TurnRequest,
   start: () => void,
   reject: (error: unknown) => void,
 ): QueuedTurn {
@@ -90,6 +94,7 @@ function entry(
     since: performance.now(),
     deadline: deadlineOf(context, timeout),
     site,
+    tenant,
     gone: false,
     ended,
     start() {

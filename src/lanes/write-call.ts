@@ -1,5 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { type Ambient, labelOf } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
 import { type Effect } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
 import { markOutcome, type Outcome } from '../errors.ts';
@@ -20,6 +21,7 @@ export class WriteCall {
   readonly context: Ambient | undefined;
   /** The caller's async context, once the call has to wait. */
   #resource: AsyncResource | undefined;
+  #tenant: Tenant | undefined;
   gone = false;
   readonly promise: Promise<unknown>;
   /** The batch ends after this call: it runs again after a batch that was undone. */
@@ -38,6 +40,11 @@ export class WriteCall {
       this.#resolve = resolve;
       this.#reject = reject;
     });
+  }
+
+  /** As whom an asynchronous handler holds the lane while it waits; a synchronous one is over within its tick. */
+  get tenant(): Tenant {
+    return (this.#tenant ??= new Tenant(this.label));
   }
 
   /** Remembers the caller's async context, for a call that does not run at once. */

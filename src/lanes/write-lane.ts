@@ -10,11 +10,13 @@
  *    a time slice, so that timers and I/O run however many callers there are. A turn costs a lone caller a tenth of a durable
  *    write, so it is not taken for nothing.
  * 4. While another process holds the lock, the head waits and BEGIN is tried again, with jitter, until its deadline.
- * 5. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
+ * 5. The WAL's checkpoints run between two batches, after the loop has turned, so that nobody's answer waits for one.
+ * 6. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
 import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
 import { abortError, timerDelay } from '../context/context.ts';
+import { type Tenancy, type Tenant } from '../context/holders.ts';
 import {
   BusyError,
   describeHolder,
@@ -24,6 +26,7 @@ import {
   QueueFullError,
   TimeoutError,
 } from '../errors.ts';
+import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { Batch, type BatchEnd, commitBatch, undo } from './batch.ts';
 import { runAlone } from './lone-call.ts';
@@ -42,6 +45,8 @@ export interface Turn {
   readonly deadline: number;
   /** Where it was asked for, if it will hold the lane. */
   readonly site: CallSite | undefined;
+  /** As whom it will hold the lane, if its calls may wait for other lanes. */
+  readonly tenant: Tenant | undefined;
   /** It has left the queue before its turn. */
   gone: boolean;
   /** Called when it reaches the head. A task is over when this returns. */
@@ -55,12 +60,22 @@ export type LaneEntry = WriteCall | Turn;
 /** So many batches of one call in a row, and the next call runs at once. */
 const ALONE = 8;
 
+/** Who has the lane across ticks. */
+interface LaneHolder {
+  readonly seat: Seat;
+  readonly label: string;
+  readonly since: number;
+  readonly site?: CallSite | undefined;
+  readonly tenant?: Tenant | undefined;
+}
+
 /** The lane. */
-export class WriteLane {
+export class WriteLane implements Tenancy {
+  readonly name: string;
+  /** Keeps the WAL in bounds; `undefined` where there is none. */
+  readonly checkpoints: CheckpointPolicy | undefined;
   readonly #queue = new Fifo<LaneEntry>();
-  #holder:
-    | { readonly seat: Seat; readonly label: string; readonly since: number; readonly site?: CallSite | undefined }
-    | undefined;
+  #holder: LaneHolder | undefined;
   /** The lane is running, or somebody is on the way to run it. */
   #scheduled = false;
   /** When the event loop was last seen to turn. */
@@ -75,6 +90,16 @@ export class WriteLane {
   #gone = 0;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
+  #chore: (() => void) | undefined;
+
+  /** @param file its real path, also for messages */
+  constructor(file: string, journal: 'wal' | 'no-wal') {
+    this.name = `the write lane of ${file}`;
+    if (journal === 'no-wal') return;
+    this.checkpoints = new CheckpointPolicy(file, (chore) => {
+      this.#between(chore);
+    });
+  }
 
   /** Entries that wait. */
   get length(): number {
@@ -86,6 +111,10 @@ export class WriteLane {
     if (this.#holder === undefined) return undefined;
     const { label, since, site } = this.#holder;
     return { label, heldFor: performance.now() - since, site: site?.describe() };
+  }
+
+  get tenants(): readonly (Tenant | undefined)[] {
+    return this.#holder === undefined ? [] : [this.#holder.tenant];
   }
 
   /** Whether this `Database` holds the lane across ticks. */
@@ -142,7 +171,14 @@ export class WriteLane {
   release(): void {
     if (this.#holder === undefined) throw new InternalError('the write lane was released while nobody held it');
     this.#holder = undefined;
-    if (this.#queue.length > 0 && !this.#scheduled) this.#runAfterThisTick();
+    this.checkpoints?.committed();
+    if ((this.#queue.length > 0 || this.#chore !== undefined) && !this.#scheduled) this.#runAfterThisTick();
+  }
+
+  /** Has something done while nobody holds the lane; it is nobody's turn and stands in no queue. */
+  #between(chore: () => void): void {
+    this.#chore = chore;
+    if (this.#holder === undefined && !this.#scheduled) this.#runAfterTheLoopTurned();
   }
 
   /** A handler that is running on the connection, and calls the api, is company too. */
@@ -171,6 +207,11 @@ export class WriteLane {
   }
 
   readonly #run = (): void => {
+    const chore = this.#chore;
+    if (chore !== undefined && this.#holder === undefined) {
+      this.#chore = undefined;
+      chore();
+    }
     while (this.#holder === undefined) {
       const entry = this.#peek();
       if (entry === undefined) break;
@@ -180,8 +221,8 @@ export class WriteLane {
       }
       this.#take();
       if (entry.kind !== 'task') {
-        const { seat, label, site } = entry;
-        this.#holder = { seat, label, since: performance.now(), site };
+        const { seat, label, site, tenant } = entry;
+        this.#holder = { seat, label, since: performance.now(), site, tenant };
       }
       entry.start();
     }
@@ -274,7 +315,9 @@ export class WriteLane {
     call.promise.then(this.#standAlone, this.#standAlone);
     // Still scheduled: what an effect calls waits for the end of the tick, or a chain of effects would never return.
     call.settle(end);
-    if (since - this.#turnedAt >= 2 * seat.limits.slice || this.#queue.length > 0) this.#runAfterTheLoopTurned();
+    this.checkpoints?.committed();
+    const hogging = since - this.#turnedAt >= 2 * seat.limits.slice;
+    if (hogging || this.#queue.length > 0 || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#scheduled = false;
   }
 
@@ -293,7 +336,13 @@ export class WriteLane {
       return call;
     };
     // Held from here: a handler that calls the api must not read, or write, into the open batch.
-    this.#holder = { seat, label: peek()?.label ?? 'a batch', since: performance.now() };
+    const head = peek();
+    this.#holder = {
+      seat,
+      label: head?.label ?? 'a batch',
+      since: performance.now(),
+      tenant: head?.method.mode === 'async' ? head.tenant : undefined,
+    };
     const batch = new Batch(seat.connection, { peek, take }, seat.limits, seat.stats);
     let end: BatchEnd | Promise<BatchEnd>;
     try {
@@ -333,7 +382,7 @@ export class WriteLane {
     this.#putBack(seat, end.again);
     // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.
     const hogging = performance.now() - this.#turnedAt >= seat.limits.slice;
-    if (hogging || this.#peek() !== undefined) this.#runAfterTheLoopTurned();
+    if (hogging || this.#peek() !== undefined || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#rest();
     if (end.kind === 'done') {
       seat.stats.batchSize.record(end.ended.length);
@@ -341,6 +390,7 @@ export class WriteLane {
     } else {
       end.guilty?.call.reject(end.guilty.error, 'rolled-back');
     }
+    this.checkpoints?.committed();
   }
 
   #trace(end: Exclude<BatchEnd, { kind: 'commit-busy' }>): BatchTrace {

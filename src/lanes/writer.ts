@@ -1,8 +1,10 @@
 import { CallSite } from '../context/call-site.ts';
 import { type Ambient } from '../context/context.ts';
+import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
 import { abandonAll, type Running } from './running.ts';
@@ -13,8 +15,13 @@ import { runTask, submit, takeTurn, type TurnRequest } from './turn.ts';
 import { WriteCall } from './write-call.ts';
 import { type WriteLane } from './write-lane.ts';
 
+/** A rollback journal is gone after each commit, and a database in memory has no journal outside it. */
+const NOTHING_TO_DO: CheckpointReport = { complete: true, size: 0, holder: undefined };
+
 /** Bounds of a `Database`'s waits and batches. */
 export interface Limits {
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
   readonly batch: BatchLimits;
   readonly maxQueue: number;
   /** Milliseconds that a call may wait for its turn. */
@@ -23,6 +30,7 @@ export interface Limits {
 
 /** A `Database`'s writer: its one connection that writes, behind the write lane of its file. */
 export class Writer implements Seat {
+  readonly owner: object;
   readonly lane: WriteLane;
   readonly limits: BatchLimits;
   readonly maxQueue: number;
@@ -36,6 +44,7 @@ export class Writer implements Seat {
   /** @param reopen opens another connection; absent for a database in memory, which would be another one */
   constructor(lane: WriteLane, connection: Connection, limits: Limits, reopen: (() => Connection) | undefined) {
     this.lane = lane;
+    this.owner = limits.owner;
     this.limits = limits.batch;
     this.maxQueue = limits.maxQueue;
     this.#timeout = limits.timeout;
@@ -56,7 +65,12 @@ export class Writer implements Seat {
       // Whoever comes next finds BEGIN failing on the old one, with an error that says why.
       return;
     }
-    broken.close();
+    this.stats.discarded += 1;
+    try {
+      broken.close();
+    } catch {
+      // A statement is under way on it, and nothing but its end lets the driver close it.
+    }
   }
 
   /** Queues one write. */
@@ -84,19 +98,28 @@ export class Writer implements Seat {
     label: string,
     context: Ambient | undefined,
     run: (connection: Connection) => Promise<T> | T,
+    tenant?: Tenant,
   ): Promise<T> {
-    await takeTurn(this.lane, { ...this.#request(label, context), site: new CallSite() });
+    await takeTurn(this.lane, { ...this.#request(label, context), site: new CallSite(), tenant });
     try {
       return await run(this.#connection);
     } finally {
+      if (this.#connection.makeClean() === 'broken') this.replace();
       this.lane.release();
     }
   }
 
-  /** Waits, for as long as it takes, until everything that was accepted before has ended. */
+  /** Empties the WAL when its turn has come. The database has one: it is in WAL mode, or there is nothing to do. */
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    const policy = this.lane.checkpoints;
+    return this.hold('checkpoint', context, (connection) => policy?.empty(connection) ?? NOTHING_TO_DO);
+  }
+
+  /** Waits, for as long as it takes, until everything that was accepted before has ended. Checkpoints end with it. */
   async idle(): Promise<void> {
     await takeTurn(this.lane, { ...this.#request('close', undefined), timeout: Infinity }, 'close');
     this.lane.release();
+    await this.lane.checkpoints?.removeWriter(this);
   }
 
   #request(label: string, context: Ambient | undefined): TurnRequest {

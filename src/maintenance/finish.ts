@@ -1,4 +1,5 @@
 import { type Connection } from '../connection/connection.ts';
+import { InternalError } from '../errors.ts';
 
 /**
  * What SQLite recommends before the last connection closes: the planner's statistics brought up to date where that is
@@ -7,7 +8,7 @@ import { type Connection } from '../connection/connection.ts';
  *
  * @see https://www.sqlite.org/pragma.html#pragma_optimize
  */
-export function finishFile(connection: Connection): void {
+function finishFile(connection: Connection): void {
   const { handle } = connection;
   try {
     handle.pragma('optimize');
@@ -15,4 +16,22 @@ export function finishFile(connection: Connection): void {
   } catch {
     // Busy or read-only by now: nothing is lost, see above.
   }
+}
+
+/**
+ * Closes a `Database`'s connections, all or none: one on which a statement is still under way cannot be closed, and then the
+ * others stay open too, so that the close can be tried again.
+ *
+ * @param writer finishes the file before it is closed; absent for a database that is only read
+ * @throws {InternalError} nothing was closed
+ */
+export function closeTogether(readers: readonly Connection[], writer: Connection | undefined): void {
+  const all = writer === undefined ? readers : [...readers, writer];
+  if (all.some((connection) => connection.makeClean() === 'broken')) {
+    throw new InternalError('close: a statement is still under way on a connection; nothing was closed');
+  }
+  for (const reader of readers) reader.close();
+  if (writer === undefined) return;
+  finishFile(writer);
+  writer.close();
 }

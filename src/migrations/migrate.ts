@@ -11,7 +11,7 @@
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator';
+import type { MigrationMeta } from 'drizzle-orm/migrator';
 import { type Connection } from '../connection/connection.ts';
 import { distinctKeys, violatedForeignKeys } from '../connection/foreign-keys.ts';
 import { type Handle } from '../connection/handle.ts';
@@ -21,11 +21,13 @@ import { retryBusy } from '../lanes/retry.ts';
 const LEDGER = '__drizzle_migrations';
 
 /** The migrations of a folder. @throws {MigrationError} for a folder that drizzle-kit did not generate. */
-export function readMigrations(folder: string | URL): MigrationMeta[] {
+export async function readMigrations(folder: string | URL): Promise<MigrationMeta[]> {
   const path = folder instanceof URL ? fileURLToPath(folder) : folder;
   if (!existsSync(path)) {
     throw new MigrationError(`migrate: there is no folder ${path}; give the "out" folder of drizzle.config.ts`);
   }
+  // Every module of Drizzle costs milliseconds and a megabyte: this one only those who have migrations.
+  const { readMigrationFiles } = await import('drizzle-orm/migrator');
   try {
     return readMigrationFiles({ migrationsFolder: path });
   } catch (cause) {

@@ -13,6 +13,8 @@ export interface WriteStats {
   readonly replays: number;
   /** Tries that found another process or thread holding the lock. */
   readonly busyRetries: number;
+  /** Times that the writer was closed and opened again, because a transaction on it could not be rolled back. */
+  readonly discarded: number;
   /** Calls in a batch. */
   readonly batchSize: Distribution;
   /** From the call to its start. */
@@ -27,6 +29,7 @@ export class LaneStats {
   commits = 0;
   replays = 0;
   busyRetries = 0;
+  discarded = 0;
   /** Reads beside the lane are noted here, too. */
   readonly slow = new SlowCalls();
   readonly batchSize = new Histogram();
@@ -42,6 +45,7 @@ export class LaneStats {
       commits: this.commits,
       replays: this.replays,
       busyRetries: this.busyRetries,
+      discarded: this.discarded,
       batchSize: this.batchSize.read(),
       wait: this.wait.read(1e-3),
       run: this.run.read(1e-3),

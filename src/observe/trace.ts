@@ -3,10 +3,12 @@
  *
  * - `tracing:sluice:call:*`: one api call, with the events of `TracingChannel.tracePromise`.
  * - `tracing:sluice:batch:start` and `:end`: one batch of the write lane.
+ * - `tracing:sluice:checkpoint:end`: one checkpoint that Sluice ran.
  *
  * @see https://nodejs.org/api/diagnostics_channel.html#class-tracingchannel
  */
 import { tracingChannel } from 'node:diagnostics_channel';
+import { type Holder } from '../errors.ts';
 
 /** What the events of `sluice:call` carry; `result` and `error` are added by Node when it has ended. */
 export interface CallTrace {
@@ -35,7 +37,26 @@ export interface BatchTrace {
   readonly duration: number;
 }
 
+/** What `tracing:sluice:checkpoint:end` carries. */
+export interface CheckpointTrace {
+  readonly file: string;
+  /** `passive`: moves what nobody still reads past. `truncate`: empties the WAL as well. */
+  readonly mode: 'passive' | 'truncate';
+  /** It ran in a thread of its own; otherwise it held this one for `duration`. */
+  readonly thread: boolean;
+  /** Whether nothing was left behind. */
+  readonly complete: boolean;
+  /** Bytes of the WAL file afterwards. */
+  readonly size: number;
+  /** Milliseconds. */
+  readonly duration: number;
+  /** The oldest reader of this thread, where it was not complete. */
+  readonly holder: Holder | undefined;
+}
+
 /** One api call. */
 export const callChannel = tracingChannel<unknown, CallTrace | EffectTrace>('sluice:call');
 /** One batch. */
 export const batchChannel = tracingChannel<unknown, BatchTrace | { readonly queued: number }>('sluice:batch');
+/** One checkpoint. */
+export const checkpointChannel = tracingChannel<unknown, CheckpointTrace>('sluice:checkpoint');

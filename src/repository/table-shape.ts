@@ -1,4 +1,4 @@
-import { Column } from 'drizzle-orm/column';
+import type { Column } from 'drizzle-orm/column';
 import { getTableConfig } from 'drizzle-orm/sqlite-core/utils';
 import { type SQLiteTable } from 'drizzle-orm/sqlite-core/table';
 import { OptionError } from '../errors.ts';
@@ -111,8 +111,18 @@ function typeOf({ dataType }: Column): ColumnShape['type'] {
 
 function decoder(column: Column): ((value: unknown) => unknown) | undefined {
   // Where the driver's value stays as it is, rows need no pass over this column at all.
-  if (column.mapFromDriverValue === Column.prototype.mapFromDriverValue) return undefined;
+  if (column.mapFromDriverValue === Reflect.get(rootOf(column), 'mapFromDriverValue')) return undefined;
   return (value) => (value === null ? null : column.mapFromDriverValue(value));
+}
+
+/** The prototype of Drizzle's `Column`: found from the column, whose Drizzle may be another copy than the one imported here. */
+function rootOf(column: Column): object {
+  let root: object = column;
+  for (;;) {
+    const next: unknown = Object.getPrototypeOf(root);
+    if (typeof next !== 'object' || next === null || next === Object.prototype) return root;
+    root = next;
+  }
 }
 
 /** What the driver binds for a row's value. @throws {OptionError} where the column cannot store it. */

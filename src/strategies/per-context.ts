@@ -3,6 +3,7 @@
  * snapshot keeps its reader, and so its state, for as long as it runs. Without a writer the file is only read.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
 import { isExecutorThread } from '../executor/importing.ts';
@@ -11,9 +12,10 @@ import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { abandonAll, type Running } from '../lanes/running.ts';
 import { type Scope } from '../context/scope.ts';
-import { runSnapshot } from '../lanes/snapshot.ts';
+import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
-import { finishFile } from '../maintenance/finish.ts';
+import { type CheckpointPolicy, type CheckpointReport } from '../maintenance/checkpoint.ts';
+import { closeTogether } from '../maintenance/finish.ts';
 import { SlowCalls } from '../observe/slow-calls.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
@@ -21,6 +23,10 @@ import { type Strategy, type StrategyStats } from './strategy.ts';
 
 /** What the strategy is made of. */
 export interface PerContextParts {
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
+  /** For messages. */
+  readonly file: string;
   readonly repositories: Repositories;
   /** Absent for a database that is only read. */
   readonly writer: Writer | undefined;
@@ -32,21 +38,33 @@ export interface PerContextParts {
   /** Calls at most that wait for a reader. */
   readonly maxQueue: number;
   readonly timeout: number;
+  /** Of the file; absent where it has no WAL. */
+  readonly checkpoints: CheckpointPolicy | undefined;
 }
 
 /** The strategy `per-context`. */
 export class PerContext implements Strategy {
+  readonly owner: object;
   readonly methods: MethodTable;
   readonly #writer: Writer | undefined;
   readonly #readers: ReadLanes;
+  readonly #checkpoints: CheckpointPolicy | undefined;
   readonly #timeout: number;
   readonly #slow: SlowCalls;
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
+  /** All that has a reader across ticks, or is on the way to one; a close must not overtake it. */
+  readonly #lending = new Set<Promise<unknown>>();
 
-  constructor({ repositories, writer, firstReader, openReader, readers, maxQueue, timeout }: PerContextParts) {
+  constructor(parts: PerContextParts) {
+    const { owner, file, repositories, writer, firstReader, openReader, readers, maxQueue, timeout, checkpoints } =
+      parts;
+    this.owner = owner;
     this.#writer = writer;
-    this.#readers = new ReadLanes(openReader, { max: readers, maxQueue }, firstReader);
+    this.#checkpoints = checkpoints;
+    this.#readers = new ReadLanes(openReader, { file, max: readers, maxQueue }, firstReader, (lease) => {
+      checkpoints?.returned(lease);
+    });
     this.#timeout = timeout;
     this.#slow = writer?.stats.slow ?? new SlowCalls();
     try {
@@ -58,6 +76,7 @@ export class PerContext implements Strategy {
       this.#readers.close();
       throw error;
     }
+    checkpoints?.addReaders(this.#readers);
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
@@ -76,12 +95,12 @@ export class PerContext implements Strategy {
       }
     }
     // An asynchronous handler, or every reader is leased, or SQLite was recovering.
-    const label = labelOf(context, method.label);
-    const deadline = deadlineOf(context, this.#timeout);
-    return this.#lend(label, context, deadline, (reader) =>
+    const request = this.#request(method.label, context);
+    const { tenant, deadline } = request;
+    return this.#lend(request, (reader) =>
       method.mode === 'async'
-        ? runAsyncRead(reader, method, args, { context, deadline, running: this.#running })
-        : retryBusy(label, deadline, () => reader.read(method, args)),
+        ? runAsyncRead(reader, method, args, request)
+        : retryBusy(tenant.label, deadline, () => reader.read(method, args)),
     );
   }
 
@@ -90,22 +109,25 @@ export class PerContext implements Strategy {
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const deadline = deadlineOf(context, this.#timeout);
-    return this.#lend(labelOf(context, 'snapshot'), context, deadline, (reader) =>
-      runSnapshot(reader, { context, deadline, running: this.#running }, run),
-    );
+    const request = this.#request('snapshot', context);
+    return this.#lend(request, (reader) => runSnapshot(reader, request, run));
+  }
+
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    return this.#writer?.checkpoint(context) ?? refuseWrite('checkpoint');
   }
 
   stats(): StrategyStats {
     return {
       writes: this.#writer?.stats.read(this.#writer.queued),
       readers: this.#readers.stats(),
+      wal: this.#checkpoints?.stats(),
       advice: this.#slow.advice(isExecutorThread() ? 'thread of its own' : 'event loop'),
     };
   }
 
   async idle(): Promise<void> {
-    await this.#readers.drained();
+    await Promise.allSettled(this.#lending);
     await this.#writer?.idle();
   }
 
@@ -114,20 +136,41 @@ export class PerContext implements Strategy {
     return [...reading, ...(this.#writer?.abandon(reason) ?? [])];
   }
 
-  close(): void {
-    this.#readers.close();
-    if (this.#writer === undefined) return;
-    finishFile(this.#writer.connection);
-    this.#writer.connection.close();
+  running(): readonly string[] {
+    return [...this.#running, ...(this.#writer?.running ?? [])].map(({ label }) => label);
   }
 
-  async #lend<T>(
-    label: string,
-    context: Ambient | undefined,
-    deadline: number,
-    run: (reader: Connection) => Promise<T>,
-  ): Promise<T> {
-    const reader = await this.#readers.lease(label, deadline, context?.signal);
+  close(): void {
+    closeTogether(this.#readers.all(), this.#writer?.connection);
+    this.#readers.close();
+    this.#checkpoints?.removeReaders(this.#readers);
+  }
+
+  #request(label: string, context: Ambient | undefined): SnapshotRequest {
+    return {
+      context,
+      deadline: deadlineOf(context, this.#timeout),
+      owner: this.owner,
+      tenant: new Tenant(labelOf(context, label)),
+      timeout: this.#timeout,
+      running: this.#running,
+    };
+  }
+
+  #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
+    const lent = this.#lendInTurn(request, run);
+    this.#lending.add(lent);
+    const over = (): void => {
+      this.#lending.delete(lent);
+    };
+    lent.then(over, over);
+    return lent;
+  }
+
+  async #lendInTurn<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>): Promise<T> {
+    const { tenant, deadline, context } = request;
+    // To open a reader may find SQLite recovering a file that another process left behind.
+    const reader = await retryBusy(tenant.label, deadline, () => this.#readers.lease(tenant, deadline, context));
     try {
       return await run(reader);
     } finally {

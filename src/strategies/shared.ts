@@ -3,20 +3,27 @@
  * write lane, whose turns are the mutex.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
+import { type Connection } from '../connection/connection.ts';
 import { BusyError } from '../errors.ts';
 import { isExecutorThread } from '../executor/importing.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { retryBusy } from '../lanes/retry.ts';
 import { type Scope } from '../context/scope.ts';
-import { runSnapshot } from '../lanes/snapshot.ts';
+import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
-import { finishFile } from '../maintenance/finish.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
+import { closeTogether } from '../maintenance/finish.ts';
+import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
 import { type Strategy, type StrategyStats } from './strategy.ts';
 
+const NO_READERS: ReaderStats = { open: 0, leased: 0, waiting: 0, oldest: undefined, repaired: 0, discarded: 0 };
+
 /** The strategy `shared`. */
 export class Shared implements Strategy {
+  readonly owner: object;
   readonly methods: MethodTable;
   readonly #writer: Writer;
   readonly #timeout: number;
@@ -25,6 +32,7 @@ export class Shared implements Strategy {
 
   constructor(repositories: Repositories, writer: Writer, timeout: number) {
     this.methods = methodTable(repositories, writer.connection);
+    this.owner = writer.owner;
     this.#writer = writer;
     this.#timeout = timeout;
   }
@@ -32,11 +40,10 @@ export class Shared implements Strategy {
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     const writer = this.#writer;
     if (method.access === 'write') return writer.write(method, args, context);
-    const deadline = deadlineOf(context, this.#timeout);
     if (method.mode === 'async') {
-      return writer.hold(method.label, context, (connection) =>
-        runAsyncRead(connection, method, args, { context, deadline, running: writer.running }),
-      );
+      const request = this.#request(method.label, context);
+      const hold = (connection: Connection): Promise<unknown> => runAsyncRead(connection, method, args, request);
+      return writer.hold(method.label, context, hold, request.tenant);
     }
     if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
       try {
@@ -48,6 +55,7 @@ export class Shared implements Strategy {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }
     }
+    const deadline = deadlineOf(context, this.#timeout);
     const read = retryBusy(labelOf(context, method.label), deadline, () =>
       writer.task(method.label, context, () => writer.connection.read(method, args)),
     );
@@ -64,17 +72,32 @@ export class Shared implements Strategy {
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const deadline = deadlineOf(context, this.#timeout);
-    return this.#writer.hold('snapshot', context, (connection) =>
-      runSnapshot(connection, { context, deadline, running: this.#writer.running }, run),
-    );
+    const request = this.#request('snapshot', context);
+    const hold = (connection: Connection): Promise<T> => runSnapshot(connection, request, run);
+    return this.#writer.hold('snapshot', context, hold, request.tenant);
+  }
+
+  #request(label: string, context: Ambient | undefined): SnapshotRequest {
+    return {
+      context,
+      deadline: deadlineOf(context, this.#timeout),
+      owner: this.owner,
+      tenant: new Tenant(labelOf(context, label)),
+      timeout: this.#timeout,
+      running: this.#writer.running,
+    };
+  }
+
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    return this.#writer.checkpoint(context);
   }
 
   stats(): StrategyStats {
-    const { stats, queued } = this.#writer;
+    const { stats, queued, lane } = this.#writer;
     return {
       writes: stats.read(queued),
-      readers: { open: 0, leased: 0, waiting: 0 },
+      readers: NO_READERS,
+      wal: lane.checkpoints?.stats(),
       advice: stats.slow.advice(isExecutorThread() ? 'thread of its own' : 'event loop'),
     };
   }
@@ -88,8 +111,11 @@ export class Shared implements Strategy {
     return this.#writer.abandon(reason);
   }
 
+  running(): readonly string[] {
+    return [...this.#writer.running].map(({ label }) => label);
+  }
+
   close(): void {
-    finishFile(this.#writer.connection);
-    this.#writer.connection.close();
+    closeTogether([], this.#writer.connection);
   }
 }

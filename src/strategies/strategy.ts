@@ -1,20 +1,25 @@
 import { type Ambient } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Exchange } from '../executor/given-ports.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
+import { type WalStats } from '../observe/wal-stats.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
 
 /** What a strategy counts. */
 export interface StrategyStats {
   readonly writes: WriteStats | undefined;
   readonly readers: ReaderStats;
+  readonly wal: WalStats | undefined;
   /** What it knows beside what its methods say. */
   readonly advice?: readonly string[];
 }
 
 /** How calls reach connections. A `Database` holds exactly one. */
 export interface Strategy {
+  /** Stands for the `Database` in async contexts. */
+  readonly owner: object;
   readonly methods: MethodTable;
   /** Runs one call of the api. A write settles after its commit. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;
@@ -22,6 +27,8 @@ export interface Strategy {
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
   /** Runs a callback whose reads all see one state. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;
+  /** Empties the WAL into the database; a turn in the write lane. */
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport>;
   stats(): StrategyStats;
   /**
    * The threads that serve its calls, for ports that lead straight to them; absent where this thread does. The one that writes
@@ -32,6 +39,8 @@ export interface Strategy {
   idle(): Promise<void>;
   /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */
   abandon(reason: (label: string) => Error): string[];
-  /** Checkpoints and closes every connection. Called once, when nothing runs any more. */
+  /** What runs across ticks, by name. */
+  running(): readonly string[];
+  /** Checkpoints and closes every connection, all or none. Called when nothing runs any more. */
   close(): void | Promise<void>;
 }

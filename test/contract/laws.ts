@@ -3,7 +3,9 @@ import { type StrategyUnderTest } from '../support/strategies.ts';
 import { acknowledgedMeansCommitted } from './acknowledged.ts';
 import { asyncHandlers } from './async-handlers.ts';
 import { atomicCalls } from './atomic-calls.ts';
+import { boundedWal } from './bounded-wal.ts';
 import { closing } from './closing.ts';
+import { deadlocks } from './deadlocks.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
 import { misuse } from './misuse.ts';
@@ -24,11 +26,13 @@ export function contractOf(strategy: StrategyUnderTest): void {
     stableReads(strategy);
     readYourWrites(strategy);
     joinedContexts(strategy);
+    deadlocks(strategy);
     writesNeverHide(strategy);
     waitingCalls(strategy);
     noZombies(strategy);
     misuse(strategy);
     closing(strategy);
     asyncHandlers(strategy);
+    boundedWal(strategy);
   });
 }

@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { sql } from 'drizzle-orm';
 import { describe, expect, test } from 'vitest';
@@ -6,6 +7,7 @@ import {
   ClosedError,
   ContextError,
   CorruptError,
+  defineAsyncRepository,
   defineRepositories,
   defineRepository,
   HandlerError,
@@ -98,8 +100,74 @@ export function misuse(strategy: StrategyUnderTest): void {
         );
       });
 
+      test.runIf(strategy.inThread)(
+        'a migration, a pragma or a factory’s table that there is not is refused before there is a file',
+        async () => {
+          const folder = dir.file('drizzle');
+          mkdirSync(join(folder, 'meta'), { recursive: true });
+          const migration = { idx: 0, version: '6', when: 1, tag: '0000_entries', breakpoints: true };
+          const journal = { version: '7', dialect: 'sqlite', entries: [migration] };
+          writeFileSync(join(folder, 'meta/_journal.json'), JSON.stringify(journal));
+          const sqlOf = (table: string) => `CREATE TABLE ${table} (id INTEGER PRIMARY KEY, call TEXT, part INTEGER)`;
+          const prepared = registryOf((db) => {
+            const all = db.select().from(entries).prepare();
+            return { all: () => all.all().length };
+          });
+          const options = { file: dir.file(), repositories: prepared, migrations: folder };
+
+          writeFileSync(join(folder, '0000_entries.sql'), sqlOf('"entries'));
+          await expectRefused(options, MigrationError, /nothing was applied/);
+          writeFileSync(join(folder, '0000_entries.sql'), sqlOf('others'));
+          await expectRefused(options, Error, /no such table: entries/);
+          writeFileSync(join(folder, '0000_entries.sql'), sqlOf('entries'));
+          await expectRefused({ ...options, pragmas: { cache_sice: 1 } }, OptionError, /no pragma "cache_sice"/);
+
+          const pragmas = { mmap_size: 1_000_000 };
+          await using db = await strategy.open({ ...options, pragmas });
+          expect(Object.keys(db.api.entries as object)).toContain('all');
+        },
+      );
+
       test('reading only what does not exist is refused', async () => {
         await expectRefused({ file: dir.file(), readonly: true }, StorageError, /no such file/);
+      });
+
+      test.for([['to be written', false] as const, ['to be read', true] as const])(
+        'a second hard link of a file that is open is refused %s, and a second open by the same name is not',
+        async ([, readonly]) => {
+          const db = await openLedger(dir, strategy);
+          linkSync(dir.file(), dir.file('second.db'));
+          const before = { files: readdirSync(dir.path), descriptors: dir.descriptors() };
+          const error = await rejection(
+            openLedger(dir, strategy, { file: dir.file('second.db'), readonly }),
+            OptionError,
+          );
+          expect(error.message).toContain(`open ${dir.file('second.db')}: `);
+          expect(error.message).toContain(`open it as ${dir.file()}`);
+          expect({ files: readdirSync(dir.path), descriptors: dir.descriptors() }).toEqual(before);
+
+          await db.api.entries.run('a', ['row']);
+          const again = await openLedger(dir, strategy, { readonly });
+          expect(await again.api.entries.count()).toBe(1);
+          await Promise.all([db.close(), again.close()]);
+          const other = await openLedger(dir, strategy, { file: dir.file('second.db') });
+          expect(await other.api.entries.count()).toBe(1);
+          await rejection(openLedger(dir, strategy, { readonly }), OptionError);
+        },
+      );
+
+      test('of two hard links that are opened at once one is refused, before it makes a journal of its own', async () => {
+        // open(first):  looks up … opens, enters …              resolves
+        // open(second):            looks up …     finds it entered, refused
+        createLedger(dir.file());
+        linkSync(dir.file(), dir.file('second.db'));
+        const both = await Promise.allSettled([
+          openLedger(dir, strategy),
+          openLedger(dir, strategy, { file: dir.file('second.db') }),
+        ]);
+        expect(both.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+        expect(readdirSync(dir.path).filter((name) => name.startsWith('second.db'))).toEqual(['second.db']);
+        expect(dir.descriptors().filter((name) => name.includes('second.db'))).toEqual([]);
       });
 
       test('a registry with one repository under two names, or two under one, is refused', () => {
@@ -121,6 +189,9 @@ export function misuse(strategy: StrategyUnderTest): void {
       ] as const)(
         '%s is refused: nothing is written and nothing stays open',
         async ([, kind, message, repositories]) => {
+          // A file that does not exist yet is not created. It would have no tables for a factory to run a statement on.
+          const orNoTable = new RegExp(`${message.source}|no such table`);
+          await expectRefused({ file: dir.file(), repositories }, Error, orNoTable);
           createLedger(dir.file());
           for (const readonly of [false, true]) {
             const options = readonly && strategy.name !== 'shared' ? { readonly } : {};
@@ -167,6 +238,22 @@ export function misuse(strategy: StrategyUnderTest): void {
         const error = await rejection(db.api.entries.unrun('a'), HandlerError);
         expect(error.message).toMatch(/a query that was not run/);
         expect(committed(dir)).toEqual([]);
+      });
+
+      test.runIf(strategy.inThread)('an asynchronous repository in a synchronous handler is refused', async () => {
+        const asynchronous = defineAsyncRepository(entries);
+        createLedger(dir.file());
+        await using db = await strategy.open({
+          file: dir.file(),
+          repositories: defineRepositories(import.meta.url, {
+            entries: defineRepository(entries, {
+              writes: (_, { use }) => ({ go: () => Object.keys(use(asynchronous as never)).length }),
+            }),
+          }),
+        });
+        const error = await rejection(db.api.entries.go(), HandlerError);
+        expect(error.message).toMatch(/its handlers are asynchronous/);
+        expect(error.outcome).toBe('rolled-back');
       });
 
       test.for([

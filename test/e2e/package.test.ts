@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -24,12 +25,14 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
   peerDependencies: Record<string, string>;
 };
 let packed: string[] = [];
+/** What a package must not hold. */
+const FOREIGN = ['test', 'examples', 'schema'];
 
 /** Packs a copy, so that a build of the working tree at the same time is not disturbed, and installs it. */
 beforeAll(() => {
   const copy = join(temporary, 'copy');
   mkdirSync(copy);
-  for (const name of ['src', 'test', 'examples', 'schema', 'package.json', 'tsconfig.json', 'tsconfig.build.json']) {
+  for (const name of ['src', 'scripts', 'package.json', 'tsconfig.json', 'tsconfig.build.json', ...FOREIGN]) {
     cpSync(join(root, name), join(copy, name), { recursive: true });
   }
   for (const name of ['README.md', 'LICENSE', 'CHANGELOG.md']) {
@@ -115,6 +118,17 @@ describe('the tarball', () => {
     expect(packed).toContain('package/README.md');
   });
 
+  test('is few modules, of which each begins with the refusal of an older Node', () => {
+    const folder = join(project, 'node_modules/sluice/dist');
+    const modules = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.js'));
+    expect(modules).toEqual(expect.arrayContaining(['index.js', 'cli.js', 'runtime.js']));
+    expect(modules.length).toBeLessThan(15);
+    for (const name of modules.filter((name) => name !== 'runtime.js')) {
+      const [first, second] = readFileSync(join(folder, name), 'utf8').split('\n');
+      expect(first?.startsWith('#!') === true ? second : first, name).toBe("import './runtime.js';");
+    }
+  });
+
   test('has each file that its manifest names to the consumer', () => {
     const { bin, exports } = JSON.parse(readFileSync(join(project, 'node_modules/sluice/package.json'), 'utf8')) as {
       bin: Record<string, string>;
@@ -179,6 +193,32 @@ describe('the installed package', () => {
       main(require('node:url').pathToFileURL(__filename).href, 'cjs.db');`,
     );
     expectUsed('use.cjs');
+  });
+
+  test('names the consumer’s line where a transaction was called from', () => {
+    write(
+      'site.mjs',
+      `import { integer, sqliteTable } from 'drizzle-orm/sqlite-core';
+      import { defineRepositories, defineRepository, open } from 'sluice';
+      const repositories = defineRepositories(import.meta.url, {
+        notes: defineRepository(sqliteTable('notes', { id: integer().primaryKey() })),
+      });
+      const db = await open({ file: ':memory:', repositories });
+      function holdTheLane() {
+        return db.transaction(async () => {
+          const waiting = db.detached(() => db.context({ timeout: 1 }, () => db.transaction(() => 1)));
+          console.log(JSON.stringify(await waiting.catch(({ name, holder }) => ({ name, site: holder.site }))));
+        });
+      }
+      await holdTheLane();
+      await db.close();`,
+    );
+    const { out, err } = run(process.execPath, 'site.mjs');
+    expect(err).toBe('');
+    expect(JSON.parse(out)).toEqual({
+      name: 'TimeoutError',
+      site: expect.stringMatching(/^at holdTheLane \(.*\/site\.mjs:8:\d+\)$/) as unknown,
+    });
   });
 
   test('has a command', () => {
@@ -258,7 +298,7 @@ describe('on a Node that is too old', () => {
     () => {
       write('old.mjs', `import('better-sqlite3').catch(() => {}); await import('sluice');`);
       write('plain.mjs', `import { open } from 'sluice'; console.log(open);`);
-      for (const args of [['plain.mjs'], ['old.mjs'], ['node_modules/sluice/dist/cli/main.js', '--version']]) {
+      for (const args of [['plain.mjs'], ['old.mjs'], ['node_modules/sluice/dist/cli.js', '--version']]) {
         const { status, signal, out, err } = run(old ?? '', ...args);
         expect({ status, signal, out }, err).toEqual({ status: 1, signal: null, out: '' });
         expect(err).toMatch(message);

@@ -37,6 +37,8 @@ describe('a thread that dies', () => {
     // | is rejected     | is rejected         |                |
     // |                 |                     | run, on the new thread |
     const db = await openHostile(dir);
+    // A caller that has been alone is served at once: it is in no batch with those that come after it.
+    const alone = Promise.allSettled([db.api.hostile.add('alone')]);
     const calls = [db.api.hostile.add('a'), db.api.hostile.addAndExit('fatal')].map((call) =>
       rejection(call, ExecutorError),
     );
@@ -48,7 +50,8 @@ describe('a thread that dies', () => {
       /^hostile\.addAndExit: the thread .* died while it was running; nothing of it/,
     );
     expect(await Promise.all(after)).toEqual([1, 1, 1]);
-    expect(committed(dir)).toEqual(['b/1', 'c/1', 'd/1']);
+    await alone;
+    expect(committed(dir).filter((row) => row !== 'alone/1')).toEqual(['b/1', 'c/1', 'd/1']);
     expectNoTransaction(dir);
   });
 
@@ -118,7 +121,7 @@ describe('a thread that dies', () => {
   });
 
   test('of memory takes nothing else with it', async () => {
-    const db = await openHostile(dir, { resourceLimits: { maxOldGenerationSizeMb: 64 } });
+    const db = await openHostile(dir, { timeout: 60_000, resourceLimits: { maxOldGenerationSizeMb: 64 } });
     const fatal = rejection(db.api.hostile.addAndExhaust('a'), ExecutorError);
     const after = db.api.hostile.add('b');
     const error = await fatal;

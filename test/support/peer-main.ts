@@ -13,6 +13,12 @@ function obey(order: Order): unknown {
     case 'unlock':
       handle.exec('COMMIT');
       return 'unlocked';
+    case 'pin':
+      handle.exec('BEGIN; SELECT 1 FROM sqlite_schema');
+      return 'pinned';
+    case 'unpin':
+      handle.exec('ROLLBACK');
+      return 'unpinned';
     case 'insert':
       handle.prepare('INSERT INTO entries (call, part) VALUES (?, 1)').run(order.call);
       return 'inserted';

@@ -11,6 +11,9 @@ export type Order =
   /** BEGIN IMMEDIATE: from the answer on it holds the write lock. */
   | { readonly kind: 'lock' }
   | { readonly kind: 'unlock' }
+  /** Begins to look at the state of this moment, until `unpin`. */
+  | { readonly kind: 'pin' }
+  | { readonly kind: 'unpin' }
   /** Commits an entry. */
   | { readonly kind: 'insert'; readonly call: string }
   /** Answers with every entry as `call/part`. */

@@ -12,6 +12,7 @@ import {
   runInScope,
   timerDelay,
 } from '../../src/context/context.ts';
+import { Tenant } from '../../src/context/holders.ts';
 import { type Scope } from '../../src/context/scope.ts';
 import { gate } from '../support/waiting.ts';
 
@@ -133,6 +134,7 @@ function idleScope(label: string): Scope {
   const never = (): Promise<never> => Promise.reject(new Error(`${label} was called`));
   return {
     label,
+    tenant: new Tenant(label),
     entered: true,
     isWithin: () => false,
     call: never,

@@ -37,11 +37,13 @@ for (const strategy of IN_THREAD) {
           commits: 0,
           replays: 0,
           busyRetries: 0,
+          discarded: 0,
           batchSize: nothing,
           wait: nothing,
           run: nothing,
         },
-        readers: { open: 0, leased: 0, waiting: 0 },
+        readers: { open: 0, leased: 0, waiting: 0, oldest: undefined, repaired: 0, discarded: 0 },
+        wal: { size: 0, limit: 64 * 1024 * 1024, checkpoints: 0, blocked: 0, longest: 0 },
         advice: [],
       } satisfies DatabaseStats);
     });
@@ -218,10 +220,10 @@ for (const strategy of IN_THREAD) {
       });
       await begun.passed;
       const waiting = db.snapshot((api) => api.entries.count());
-      expect(db.stats().readers).toEqual({ open: 1, leased: 1, waiting: 1 });
+      expect(db.stats().readers).toMatchObject({ open: 1, leased: 1, waiting: 1, oldest: { label: 'snapshot' } });
       held.open();
       await Promise.all([snapshot, waiting]);
-      expect(db.stats().readers).toEqual({ open: 1, leased: 0, waiting: 0 });
+      expect(db.stats().readers).toMatchObject({ open: 1, leased: 0, waiting: 0, oldest: undefined });
     });
 
     test('of a database that is only read have no writes', async () => {

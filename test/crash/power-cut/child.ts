@@ -35,7 +35,7 @@ async function keepRollbackJournal(): Promise<void> {
   const handle = new Sqlite(file);
   handle.pragma('journal_mode = DELETE');
   handle.close();
-  enterFile(realpathSync(file), 'write');
+  enterFile(realpathSync(file), 'write', false);
 }
 
 async function openPairs(): Promise<Database<typeof pairs>> {

@@ -1,0 +1,60 @@
+import { statSync } from 'node:fs';
+import { type Handle } from './handle.ts';
+
+/** `passive` moves what nobody still reads past, and waits for nobody. `truncate` needs the WAL to itself, and empties it. */
+export type CheckpointMode = 'passive' | 'truncate';
+
+/** How far the checkpoints of a WAL have come. */
+export interface WalState {
+  /** A lock was in the way. */
+  readonly busy: boolean;
+  /** Pages in the WAL. */
+  readonly pages: number;
+  /** How many of them are in the database as well. */
+  readonly moved: number;
+}
+
+/** The WAL's frame header beside each page. */
+const FRAME_HEADER = 24;
+
+/**
+ * Runs one checkpoint on a handle that is outside any transaction. With a busy timeout of 0 it never waits: what is in the
+ * way makes it `busy`, or leaves pages behind.
+ *
+ * @throws the driver's error: a full disk, an I/O error, or a statement under way on this handle
+ * @see https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
+ */
+export function checkpoint(handle: Handle, mode: CheckpointMode): WalState {
+  return answer(handle, mode === 'passive' ? 'PASSIVE' : 'TRUNCATE');
+}
+
+/** Looks, and moves nothing. @throws the driver's error */
+export function walState(handle: Handle): WalState {
+  return answer(handle, 'NOOP');
+}
+
+/** Bytes that pages take in the WAL. */
+export function walBytes(handle: Handle, pages: number): number {
+  return pages * (numberOf(handle, 'page_size') + FRAME_HEADER);
+}
+
+/** Bytes above which SQLite cuts the WAL back; `undefined` for no limit. */
+export function walLimit(handle: Handle): number | undefined {
+  const limit = numberOf(handle, 'journal_size_limit');
+  return limit < 0 ? undefined : limit;
+}
+
+/** Bytes of the file; 0 when there is none. It is never opened: closing it would drop SQLite's locks. */
+export function walSize(walFile: string): number {
+  return statSync(walFile, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function answer(handle: Handle, mode: 'PASSIVE' | 'TRUNCATE' | 'NOOP'): WalState {
+  const [row] = handle.pragma(`wal_checkpoint(${mode})`) as { busy: number; log: number; checkpointed: number }[];
+  // SQLite says -1 where there is no WAL.
+  return { busy: row?.busy === 1, pages: Math.max(0, row?.log ?? 0), moved: Math.max(0, row?.checkpointed ?? 0) };
+}
+
+function numberOf(handle: Handle, pragma: string): number {
+  return Number(handle.pragma(pragma, { simple: true }));
+}

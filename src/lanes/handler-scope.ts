@@ -1,0 +1,73 @@
+import { runInScope } from '../context/context.ts';
+import { type Tenant } from '../context/holders.ts';
+import { type Scope } from '../context/scope.ts';
+import { type StartedRun } from '../connection/async-bench.ts';
+import { type Connection } from '../connection/connection.ts';
+import { ContextError } from '../errors.ts';
+import { type Method } from '../repository/methods.ts';
+
+/**
+ * An asynchronous handler while it runs, as the calls see it that it makes through the api of its own database. Each is
+ * refused: it would wait for a connection that its handler has, or be committed although the handler is undone.
+ */
+class HandlerScope implements Scope {
+  readonly label: string;
+  readonly tenant: Tenant;
+  entered = true;
+
+  constructor(label: string, tenant: Tenant) {
+    this.label = label;
+    this.tenant = tenant;
+  }
+
+  isWithin(other: Scope): boolean {
+    return this === other;
+  }
+
+  call(method: Method): Promise<never> {
+    return this.#refuse(method.label);
+  }
+
+  transaction(): Promise<never> {
+    return this.#refuse('transaction');
+  }
+
+  snapshot(): Promise<never> {
+    return this.#refuse('snapshot');
+  }
+
+  leave(): void {
+    this.entered = false;
+  }
+
+  #refuse(label: string): Promise<never> {
+    const error = new ContextError(
+      `${label}: called through the api inside the handler ${this.label}; a handler reaches other handlers with use(…), and ` +
+        'what comes after it belongs in afterCommit',
+    );
+    error.outcome = 'not-started';
+    return Promise.reject(error);
+  }
+}
+
+/**
+ * Starts an asynchronous handler inside the transaction that is open.
+ *
+ * @param owner stands for its database in the async context
+ */
+export function startHandler(
+  connection: Connection,
+  method: Method,
+  args: readonly unknown[],
+  { owner, tenant }: { readonly owner: object; readonly tenant: Tenant },
+): StartedRun {
+  const scope = new HandlerScope(method.label, tenant);
+  const run = runInScope(owner, scope, () => connection.start(method, args));
+  return {
+    promise: run.promise,
+    end() {
+      scope.leave();
+      run.end();
+    },
+  };
+}
