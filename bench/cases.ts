@@ -1,5 +1,6 @@
 import { pages, reads, writes } from './cases/calls.ts';
 import { durable } from './cases/durable.ts';
+import { executor } from './cases/executor.ts';
 import { importing } from './cases/importing.ts';
 import { latency } from './cases/latency.ts';
 import { cycles, opening } from './cases/opening.ts';
@@ -19,4 +20,5 @@ export const cases: readonly Case[] = [
   latency,
   transfers,
   queue,
+  executor,
 ];

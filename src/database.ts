@@ -1,3 +1,4 @@
+import { type MessagePort } from 'node:worker_threads';
 import { type ContextOptions } from './context/context.ts';
 import { type Decision } from './connection/decide.ts';
 import { type CheckpointReport } from './maintenance/checkpoint.ts';
@@ -68,6 +69,16 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
   /** Runs a function whose calls belong to no transaction or snapshot around it: they wait for their turn like any other. */
   detached<T>(run: () => T): T;
   /**
+   * Makes a port for another thread, which `connect` turns into the same `Database` there. Give each thread one of its own, in
+   * a `transferList`. A thread that ends releases what it held: its transaction is undone, and the others go on.
+   *
+   * @example
+   * const port = db.port();
+   * new Worker(file, { workerData: { port }, transferList: [port] });
+   * @throws {ClosedError} after `close` was called
+   */
+  port(): MessagePort;
+  /**
    * Moves everything from the WAL into the database and empties the WAL, when its turn in the write lane has come. This is
    * done by itself as well, so it is for moments of your own: before the file is copied away, or after an import.
    *
@@ -80,7 +91,10 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
    * @throws {StorageError} the disk is full or fails; nothing is lost, the WAL keeps it
    */
   checkpoint(): Promise<CheckpointReport>;
-  /** What happened so far: a plain object, made anew for each call. */
+  /**
+   * What happened so far: a plain object, made anew for each call. Where another thread owns the database these are its figures
+   * of some milliseconds ago.
+   */
   stats(): DatabaseStats;
   /**
    * Refuses new calls, finishes accepted ones, empties the WAL and closes every connection. Idempotent. With `drain`, what

@@ -264,6 +264,16 @@ export class CorruptError extends SluiceError {
   }
 }
 
+/**
+ * The thread that owns the database died or could not be started. `outcome` says what became of a write; `cause` is what the
+ * thread died of, where it is known. What had not started is run by the thread that takes its place, and not rejected.
+ */
+export class ExecutorError extends SluiceError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('SLUICE_EXECUTOR', message, options);
+  }
+}
+
 /** A migration could not be applied. The database is as it was before it. */
 export class MigrationError extends SluiceError {
   constructor(message: string, options?: ErrorOptions) {

@@ -1,6 +1,7 @@
 /** Sluice: a typed repository layer for SQLite. */
 import './runtime.ts';
 
+export { connect, type ConnectedDatabase } from './connect.ts';
 export { open } from './open.ts';
 export {
   type AsyncRepositoryDefinition,
@@ -36,6 +37,9 @@ export {
   type Api,
   type ApiStream,
   type ApiStreamOptions,
+  type BlockingApi,
+  type CallSignal,
+  type ErrorClass,
   type FindOptions,
   type Handlers,
   type Key,
@@ -69,6 +73,7 @@ export {
   ContextError,
   CorruptError,
   DeadlockError,
+  ExecutorError,
   HandlerError,
   type Holder,
   InternalError,

@@ -4,9 +4,10 @@ import { CallSite } from './context/call-site.ts';
 import { type Connection } from './connection/connection.ts';
 import { Connector, linkedSqliteVersion } from './connection/connector.ts';
 import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
-import { type Facts, hasWalResetBug, lookUpPath, type PathFacts } from './connection/facts.ts';
+import { type Facts, hasWalResetBug, lookUpPath, lookUpRegistry, type PathFacts } from './connection/facts.ts';
 import { type Database } from './database.ts';
-import { MigrationError, OptionError, StorageError } from './errors.ts';
+import { MigrationError, OptionError, StorageError, StrategyError } from './errors.ts';
+import { isExecutorThread, moduleBeingImported } from './executor/importing.ts';
 import { enterFile, leaveFile, openCount, type OpenFile, refuseOtherName, writerCount } from './lanes/open-files.ts';
 import { retryBusy } from './lanes/retry.ts';
 import { Writer } from './lanes/writer.ts';
@@ -17,6 +18,7 @@ import { rehearse } from './rehearsal.ts';
 import { type Registry } from './repository/types.ts';
 import { watchUnclosed } from './unclosed.ts';
 import { SluiceDatabase } from './sluice-database.ts';
+import { Executor, startThreads } from './strategies/executor.ts';
 import { PerContext } from './strategies/per-context.ts';
 import { Shared } from './strategies/shared.ts';
 import { type Strategy } from './strategies/strategy.ts';
@@ -40,8 +42,30 @@ type Migrations = Awaited<ReturnType<typeof readMigrations>>;
  * @throws {MigrationError} the migrations do not apply; none was applied
  */
 export async function open<G extends Registry>(options: OpenOptions<G>): Promise<Database<G>> {
+  refuseWhileImporting();
   const site = new CallSite();
   const settings = readOptions(options);
+  const { strategy, decision, leave } = await openHere(settings);
+  const database = new SluiceDatabase<G>(strategy, decision, leave, settings);
+  const release = async (): Promise<void> => {
+    await strategy.idle();
+    await strategy.close();
+    leave();
+  };
+  watchUnclosed(database, { file: decision.facts.file, site, release });
+  return database;
+}
+
+/** A strategy that has been opened. */
+export interface Opened {
+  readonly strategy: Strategy;
+  readonly decision: Decision;
+  /** Takes the file out of the registry of open files. */
+  readonly leave: () => void;
+}
+
+/** What `open` does, short of the `Database` around it. */
+export async function openHere(settings: Settings): Promise<Opened> {
   const migrations = settings.migrations === undefined ? [] : await readMigrations(settings.migrations);
   const asyncDriver = await loadAsyncDriver(settings.repositories);
   let path = lookUpPath(settings.file);
@@ -49,7 +73,8 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
   // Decided once on what is expected, so that a strategy that cannot be safe is refused before a file exists.
   const sqliteVersion = linkedSqliteVersion();
   const plan = planOf(settings, path, sqliteVersion);
-  decide(gather(settings, path, { sqliteVersion, journalMode: expectedJournal(path, plan) }));
+  const expected = decide(gather(settings, path, { sqliteVersion, journalMode: expectedJournal(path, plan) }));
+  if (expected.strategy === 'executor') return await openThreads(settings, path);
 
   const common = {
     repositories: settings.repositories,
@@ -91,19 +116,42 @@ export async function open<G extends Registry>(options: OpenOptions<G>): Promise
     const leave = (): void => {
       leaveFile(file, access);
     };
-    const database = new SluiceDatabase<G>(strategy, decision, leave);
-    const release = async (): Promise<void> => {
-      await strategy.idle();
-      strategy.close();
-      leave();
-    };
-    watchUnclosed(database, { file: path.file, site, release });
-    return database;
+    return { strategy, decision, leave };
   } catch (error) {
     connection.close();
     leaveFile(file, access);
     throw error;
   }
+}
+
+/** Has other threads open it. What they found of the file decides here as it would have if it had been opened here. */
+async function openThreads(settings: Settings, path: PathFacts): Promise<Opened> {
+  const threads = await startThreads(settings, path);
+  const seen = threads.description.decision.facts;
+  const strategy = new Executor(threads, settings);
+  try {
+    const decision = decide(gather(settings, lookUpPath(settings.file), seen));
+    const access = settings.readonly ? 'read' : 'write';
+    const file = enterFile(isTransient(path) ? undefined : decision.facts.realPath, access, decision.journal === 'wal');
+    const leave = (): void => {
+      leaveFile(file, access);
+    };
+    return { strategy, decision, leave };
+  } catch (error) {
+    await strategy.close();
+    throw error;
+  }
+}
+
+/** A registry's module that opens a database when it is imported would open one in each thread that imports it. */
+function refuseWhileImporting(): void {
+  const url = moduleBeingImported();
+  if (url === undefined) return;
+  throw new StrategyError(
+    `open: called while ${url} is being imported by the thread that is to own its database, which would start threads without ` +
+      'end; keep the registry in a module of its own, which opens nothing, and call open in another one',
+    { strategy: 'executor', alternatives: ['per-context', 'shared'] },
+  );
 }
 
 async function start(
@@ -174,9 +222,12 @@ function gather(settings: Settings, path: PathFacts, seen: { sqliteVersion: stri
     walObtained: seen.journalMode === 'wal',
     sqliteVersion: seen.sqliteVersion,
     walResetBug: hasWalResetBug(seen.sqliteVersion),
-    thread: isMainThread ? 'main' : 'worker',
+    thread: isExecutorThread() ? 'executor' : isMainThread ? 'main' : 'worker',
     openInThisProcess: openCount(path.realPath),
     requested: settings.strategy,
+    heavy: settings.heavy,
+    threads: settings.threads,
+    registry: lookUpRegistry(settings.url),
   };
 }
 

@@ -1,3 +1,4 @@
+import { type ResourceLimits } from 'node:worker_threads';
 import { strategyNames, type StrategyName } from './connection/facts.ts';
 import { type Durability, type PragmaOptions } from './connection/durability.ts';
 import { validatePragmas } from './connection/pragmas.ts';
@@ -5,7 +6,7 @@ import { OptionError } from './errors.ts';
 import { type BatchLimits } from './lanes/limits.ts';
 import { nearMiss } from './near-miss.ts';
 import { describe, isPlain } from './plain.ts';
-import { type Registry, type Repositories } from './repository/types.ts';
+import { type ErrorClass, type Registry, type Repositories } from './repository/types.ts';
 
 /** Options of `open`. */
 export interface OpenOptions<G extends Registry = Registry> {
@@ -24,7 +25,7 @@ export interface OpenOptions<G extends Registry = Registry> {
   readonly durability?: Durability;
   /**
    * Read connections at most; 4 by default. On one thread they buy isolation for snapshots, not parallelism. Handlers that
-   * yield share one more.
+   * yield share one more. Under `executor` each that is asked for is a thread of its own, and reads run in parallel.
    */
   readonly readers?: number;
   /** Milliseconds that a call may wait for its turn; 5000 by default. */
@@ -37,6 +38,12 @@ export interface OpenOptions<G extends Registry = Registry> {
   readonly pragmas?: PragmaOptions;
   /** Open for reading only; the file must exist. */
   readonly readonly?: boolean;
+  /** Queries run so long that they would hold up the event loop: a thread of their own takes them (`executor`). */
+  readonly heavy?: boolean;
+  /** How many threads call; more than one leads to `executor`, whose ports they share. 1 by default. */
+  readonly threads?: number;
+  /** Memory limits of the executor's threads, as `new Worker` takes them. */
+  readonly resourceLimits?: ResourceLimits;
 }
 
 /** Options with nothing left to decide. */
@@ -52,6 +59,15 @@ export interface Settings {
   readonly batch: BatchLimits;
   readonly pragmas: PragmaOptions;
   readonly readonly: boolean;
+  /** The module that the registry lives in. */
+  readonly url: string;
+  /** The registry's own classes of errors. */
+  readonly errors: readonly ErrorClass[];
+  readonly heavy: boolean;
+  readonly threads: number;
+  readonly resourceLimits: ResourceLimits | undefined;
+  /** Threads that read beside the executor's writer: as many as `readers` says, if it was given. */
+  readonly readerThreads: number;
 }
 
 const KNOWN = [
@@ -66,6 +82,9 @@ const KNOWN = [
   'batch',
   'pragmas',
   'readonly',
+  'heavy',
+  'threads',
+  'resourceLimits',
 ];
 
 /** Timers overflow beyond this many milliseconds, and would fire at once. */
@@ -79,9 +98,12 @@ export function readOptions(options: unknown): Settings {
   if (!isPlain(batch)) throw new OptionError(`open: "batch" is ${describe(batch)}; give { calls, slice }`);
   refuseUnknown(batch, ['calls', 'slice'], 'open: batch');
 
+  const { url, repositories, errors = [] } = registry(options.repositories);
   return {
     file: file(options.file),
-    repositories: registry(options.repositories).repositories,
+    url,
+    repositories,
+    errors,
     migrations: migrations(options.migrations),
     strategy: oneOf('strategy', options.strategy ?? 'auto', ['auto', ...strategyNames] as const),
     durability: oneOf('durability', options.durability ?? 'full', ['full', 'normal'] as const),
@@ -94,6 +116,10 @@ export function readOptions(options: unknown): Settings {
     },
     pragmas: pragmas(options.pragmas ?? {}),
     readonly: oneOf('readonly', options.readonly ?? false, [true, false] as const),
+    heavy: oneOf('heavy', options.heavy ?? false, [true, false] as const),
+    threads: integer('threads', options.threads ?? 1, 1, 10_000),
+    resourceLimits: resourceLimits(options.resourceLimits),
+    readerThreads: options.readers === undefined ? 0 : integer('readers', options.readers, 1, 1000),
   };
 }
 
@@ -129,6 +155,18 @@ function pragmas(value: unknown): PragmaOptions {
   if (!isPlain(value))
     throw new OptionError(`open: "pragmas" is ${describe(value)}; give an object of names and values`);
   return validatePragmas(value as PragmaOptions);
+}
+
+function resourceLimits(value: unknown): ResourceLimits | undefined {
+  if (value === undefined) return undefined;
+  const known = ['maxYoungGenerationSizeMb', 'maxOldGenerationSizeMb', 'codeRangeSizeMb', 'stackSizeMb'];
+  if (!isPlain(value)) throw new OptionError(`open: "resourceLimits" is ${describe(value)}; give { ${known[1]} }`);
+  refuseUnknown(value, known, 'open: resourceLimits');
+  for (const [name, limit] of Object.entries(value)) {
+    if (typeof limit === 'number' && limit > 0) continue;
+    throw new OptionError(`open: "resourceLimits.${name}" is ${describe(limit)}; give megabytes`);
+  }
+  return value;
 }
 
 function oneOf<const T extends string | boolean>(name: string, value: unknown, allowed: readonly T[]): T {

@@ -1,3 +1,4 @@
+import { type MessagePort, threadId } from 'node:worker_threads';
 import {
   abandonWithContext,
   abortError,
@@ -16,17 +17,26 @@ import { type CheckpointReport } from './maintenance/checkpoint.ts';
 import { adviceOn } from './observe/advice.ts';
 import { PinnedStreams } from './observe/stream-stats.ts';
 import { callChannel } from './observe/trace.ts';
+import { GivenPorts } from './executor/given-ports.ts';
+import { describeMethods } from './executor/protocol.ts';
+import { Switchboard } from './executor/switchboard.ts';
 import { nearMiss } from './near-miss.ts';
 import { describe } from './plain.ts';
 import { forgetUnclosed } from './unclosed.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
-import { type Api, type ReadApi, type Registry } from './repository/types.ts';
+import { type Api, type ErrorClass, type ReadApi, type Registry } from './repository/types.ts';
 import { type Strategy } from './strategies/strategy.ts';
 import { makeStream } from './streams/stream.ts';
 import { type StreamHost } from './streams/stream-host.ts';
 import { type CloseOptions, type CloseReport, type Database, type DatabaseStats } from './database.ts';
 
+/** What ports must know of a database beside its strategy. */
+export interface DatabaseLimits {
+  readonly timeout: number;
+  readonly maxQueue: number;
+  readonly errors: readonly ErrorClass[];
+}
 /** Milliseconds after which a close that was given no deadline says what it waits for. */
 const PATIENCE = 5000;
 
@@ -37,13 +47,18 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #strategy: Strategy;
   readonly #leave: () => void;
   readonly #abandoned: string[] = [];
+  readonly #limits: DatabaseLimits;
+  readonly #ports = new GivenPorts();
+  /** Serves the ports, where no other thread does. */
+  #switchboard: Switchboard | undefined;
   /** End what may give up on the close. */
   readonly #stops: (() => void)[] = [];
   readonly #streams: StreamHost;
   #closing: Promise<CloseReport> | undefined;
 
   /** @param leave takes the file out of the registry of open files */
-  constructor(strategy: Strategy, decision: Decision, leave: () => void) {
+  constructor(strategy: Strategy, decision: Decision, leave: () => void, limits: DatabaseLimits) {
+    this.#limits = limits;
     this.#strategy = strategy;
     this.decision = decision;
     this.#leave = leave;
@@ -96,12 +111,28 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   stats(): DatabaseStats {
     const { pinned } = this.#streams;
+    const stats = this.#strategy.stats();
     return {
-      ...this.#strategy.stats(),
+      ...stats,
       streams: pinned.read(),
-      advice: adviceOn(this.#strategy.methods),
+      advice: [...adviceOn(this.#strategy.methods), ...(stats.advice ?? [])],
       hazards: pinned.hazards(this.decision.facts.journalMode),
     };
+  }
+
+  port(): MessagePort {
+    this.refuseIfClosed('port');
+    const { timeout, maxQueue } = this.#limits;
+    const { methods, exchanges } = this.#strategy;
+    const description = { decision: this.decision, methods: describeMethods(methods), timeout, maxQueue };
+    if (exchanges !== undefined) return this.#ports.give(description, exchanges, undefined);
+    this.#switchboard ??= new Switchboard(this.#strategy, this.#limits.errors);
+    return this.#ports.give(description, [this.#switchboard], threadId);
+  }
+
+  /** @throws {ClosedError} after `close` was called */
+  protected refuseIfClosed(label: string): void {
+    if (this.#closing !== undefined) throw this.#closed(label);
   }
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
@@ -138,16 +169,20 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     }, PATIENCE);
     reminder.unref();
     try {
+      this.#switchboard?.refuse(this.decision.facts.file);
       await this.#strategy.idle();
-      this.#strategy.close();
+      await this.#strategy.close();
     } catch (error) {
       // Nothing was closed: the next close tries again.
       this.#closing = undefined;
+      this.#switchboard?.accept();
       throw error;
     } finally {
       clearTimeout(reminder);
       for (const stop of this.#stops.splice(0)) stop();
     }
+    this.#switchboard?.close();
+    this.#ports.close();
     forgetUnclosed(this);
     this.#leave();
     return { abandoned: this.#abandoned };

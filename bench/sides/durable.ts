@@ -5,7 +5,7 @@ import { batchLoop } from './batch-loop.ts';
 import { preparedInsert } from './drizzle.ts';
 import { openRaw, rawInsert, rawTransfer, transferSteps } from './raw.ts';
 import { entry, key } from './schema.ts';
-import { type InThread, openSluice } from './sluice.ts';
+import { type Measured, openSluice } from './sluice.ts';
 import { type Workspace } from './workspace.ts';
 
 type Job = 'insert' | 'transfer';
@@ -67,7 +67,7 @@ export function transferLimit(workspace: Workspace): Side {
 }
 
 /** The api. */
-export function sluice(workspace: Workspace, strategy: InThread, job: Job): Side {
+export function sluice(workspace: Workspace, strategy: Measured, job: Job): Side {
   return async () => {
     const file = workspace.fresh();
     const db = await openSluice(file, strategy, 'full');

@@ -25,7 +25,14 @@ const accountRepository = defineRepository(accounts, {
       .from(accounts)
       .where(eq(accounts.id, sql.placeholder('id')))
       .prepare();
-    return { byId: (id: number) => byId.get({ id }) };
+    return {
+      byId: (id: number) => byId.get({ id }),
+      /** An aggregate that takes some 30 ms. */
+      report: (): number | undefined =>
+        db.get<{ n: number }>(
+          sql`SELECT sum(length(a.owner || b.owner)) AS n FROM accounts a, (SELECT owner FROM accounts LIMIT 25) b`,
+        ).n,
+    };
   },
   writes: (db) => {
     const credit = db
@@ -80,10 +87,22 @@ export const registry = defineRepositories(import.meta.url, {
 
 export type BenchDatabase = Database<typeof registry>;
 export type InThread = 'shared' | 'per-context';
+export type Measured = InThread | 'executor';
 
 /** Opens the api on a seeded file, and makes sure of its durability. */
-export async function openSluice(file: string, strategy: InThread, durability: Durability): Promise<BenchDatabase> {
-  const db = await open({ file, repositories: registry, strategy, durability });
+export async function openSluice(
+  file: string,
+  strategy: Measured,
+  durability: Durability,
+  readers?: number,
+): Promise<BenchDatabase> {
+  const db = await open({
+    file,
+    repositories: registry,
+    strategy,
+    durability,
+    ...(readers === undefined ? {} : { readers }),
+  });
   assertSynchronous(await db.api.entries.synchronous(), durability, `sluice ${strategy}`);
   return db;
 }

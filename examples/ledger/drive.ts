@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { firstReservedAccount } from './forms.ts';
 
 export interface DriveOptions {
-  /** For example `http://127.0.0.1:8080`. */
-  readonly origin: string;
+  /** For example `http://127.0.0.1:8080`; of several each client has one. */
+  readonly origins: readonly string[];
   readonly clients: number;
   /** Go on until this is settled … */
   readonly until: Promise<unknown>;
@@ -35,7 +35,7 @@ const deposit = 10_000_000;
 const accountsEach = 2;
 
 /** Runs until `until` is settled and `atLeast` requests are made, or the signal ends it. Never throws for an answer. */
-export async function drive({ origin, clients, until, atLeast, signal }: DriveOptions): Promise<DriveReport> {
+export async function drive({ origins, clients, until, atLeast, signal }: DriveOptions): Promise<DriveReport> {
   const started = performance.now();
   const report: DriveReport = {
     requests: 0,
@@ -56,7 +56,7 @@ export async function drive({ origin, clients, until, atLeast, signal }: DriveOp
 
   const client = async (number: number) => {
     const own = accounts.slice(number * accountsEach, (number + 1) * accountsEach);
-    const send = sender(origin, report);
+    const send = sender(origins[number % origins.length] ?? '', report);
     for (const id of own) await openAccount(send, report, id);
     for (let turn = 0; goOn(); turn += 1) {
       const scene = scenes[turn % scenes.length];

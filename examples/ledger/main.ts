@@ -3,17 +3,17 @@
  * CSV while an HTTP service answers over the same api, and holds the books against what was acknowledged.
  */
 import { mkdirSync } from 'node:fs';
-import { type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { dirname, relative } from 'node:path';
-import { type Server } from 'node:http';
 import { stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BroadcastChannel } from 'node:worker_threads';
 import { type Database, open, SluiceError } from 'sluice';
 import { type Check, checkLedger } from './checks.ts';
+import { compare } from './compare.ts';
 import { CsvFileError, openCsv, type Row } from './csv.ts';
 import { drive, type DriveReport } from './drive.ts';
 import { grouped } from './format.ts';
-import { closeServer } from './http.ts';
 import { importRows, type ImportReport } from './import.ts';
 import { type Options, readOptions, usage, UsageError } from './options.ts';
 import { createBar, createSteps, isInteractive } from './progress.ts';
@@ -28,7 +28,7 @@ import {
   rate,
 } from './report.ts';
 import { ledger, sentChannel } from './repositories.ts';
-import { createService } from './service.ts';
+import { startServices } from './services.ts';
 
 const interactive = isInteractive(process.stdout, process.env);
 const colour = interactive && !process.env.NO_COLOR;
@@ -43,28 +43,31 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   const stop = onInterrupt();
+  if (options.compare)
+    return (await compare({ csv: options.csv, threads: options.threads, signal: stop, say })) ? 0 : 1;
   // The CSV first: nothing is created for a file that cannot be imported.
   const rows = await openCsv(options.csv);
   mkdirSync(dirname(options.file), { recursive: true });
   const migrations = new URL('../../drizzle', import.meta.url);
-  await using db = await open({ file: options.file, repositories: ledger, migrations });
+  const { file, strategy, threads } = options;
+  await using db = await open({ file, repositories: ledger, migrations, strategy, threads: Math.max(1, threads) });
   say(`Database: ${shorten(options.file)}`);
   say(describeDecision(db.decision, paint));
 
-  const service = createService({ api: db.api, decision: db.decision, onFailure: console.error });
+  const services = await startServices(db, threads, options.port);
   try {
-    const origin = await listen(service, options.port);
-    say(`\nService: ${origin}`);
-    const holds = await work(db, options, rows, origin, stop);
+    const addresses = services.origins.join(', ');
+    say(`\nService: ${addresses}${threads > 0 ? ` (${threads} threads)` : ''}`);
+    const holds = await work(db, options, rows, services.origins, stop);
     if (stop.aborted) return holds ? 130 : 1;
     if (options.serve) {
-      say(`\nServing on ${origin}; Ctrl-C ends it.`);
+      say(`\nServing on ${addresses}; Ctrl-C ends it.`);
       await once(stop, 'abort');
       say('Closing.');
     }
     return holds ? 0 : 1;
   } finally {
-    await closeServer(service, 5000);
+    await services.close();
   }
 }
 
@@ -73,7 +76,7 @@ async function work(
   db: Database<typeof ledger>,
   { csv }: Options,
   rows: AsyncIterable<Row>,
-  origin: string,
+  origins: readonly string[],
   signal: AbortSignal,
 ): Promise<boolean> {
   const before = { accounts: await db.api.accounts.count(), transfers: await db.api.transfers.count() };
@@ -82,12 +85,17 @@ async function work(
     announced += 1;
   };
   sentChannel.subscribe(count);
+  const broadcast = new BroadcastChannel('ledger:sent');
+  broadcast.onmessage = count;
   const importing = importFile(db, csv, rows, signal);
-  const driving = drive({ origin, clients: 8, until: importing, atLeast: 2000, signal });
+  const driving = drive({ origins, clients: 8, until: importing, atLeast: 2000, signal });
   // The clients never fail, so an import that fails is thrown once they have ended, too.
   const driven = await driving;
   const imported = await importing;
   sentChannel.unsubscribe(count);
+  // What another thread announced may still be on its way.
+  await until(() => announced >= imported.transfers + driven.keys.length, 2000);
+  broadcast.close();
 
   say(`\n${describeBadLines(imported, shorten(csv))}`);
   say(`\n${describeImport(imported)}\n\n${describeDrive(driven)}`);
@@ -149,10 +157,9 @@ function checkAnswers(imported: ImportReport, driven: DriveReport, announced: nu
   ];
 }
 
-async function listen(server: Server, port: number): Promise<string> {
-  server.listen(port, '127.0.0.1');
-  await once(server, 'listening');
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+async function until(came: () => boolean, patience: number): Promise<void> {
+  const deadline = performance.now() + patience;
+  while (!came() && performance.now() < deadline) await sleep(5);
 }
 
 /** The first Ctrl-C asks for an orderly end, a second one does not ask. */

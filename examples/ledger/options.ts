@@ -7,6 +7,11 @@ export interface Options {
   readonly csv: string;
   readonly serve: boolean;
   readonly port: number;
+  /** As `open` takes it. */
+  readonly strategy: 'auto' | 'shared' | 'per-context' | 'executor';
+  /** Threads that answer requests; 0: the main thread does. */
+  readonly threads: number;
+  readonly compare: boolean;
   readonly help: boolean;
 }
 
@@ -23,6 +28,9 @@ answers over the same database, checks that no cent was lost, and prints what ha
   --csv FILE    the CSV to import (default: examples/ledger/data.csv)
   --serve       keep the service running afterwards, until Ctrl-C
   --port N      the port on 127.0.0.1 (default: any free one)
+  --strategy S  auto, shared, per-context or executor (default: auto)
+  --threads N   answer requests in N worker threads, which reach the database through ports
+  --compare     run the same load under every strategy on files of its own, and print one table
   --help        this text
 
 A file that is there is kept and added to. Importing the same CSV again adds nothing twice.
@@ -35,12 +43,22 @@ const known = {
   csv: { type: 'string' },
   serve: { type: 'boolean' },
   port: { type: 'string' },
+  strategy: { type: 'string' },
+  threads: { type: 'string' },
+  compare: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
 } as const;
 
+const strategies = ['auto', 'shared', 'per-context', 'executor'] as const;
+
 /** Reads the command line. @throws UsageError */
 export function readOptions(args: readonly string[], now = new Date()): Options {
-  const { file, fresh = false, csv, serve = false, port = '0', help = false } = parse(args);
+  const { file, fresh = false, csv, serve = false, port = '0', compare = false, help = false, ...given } = parse(args);
+  const strategy = strategies.find((name) => name === (given.strategy ?? 'auto'));
+  if (strategy === undefined) throw new UsageError(`--strategy ${given.strategy}: use ${strategies.join(', ')}`);
+  const { threads = '0' } = given;
+  if (!/^\d{1,2}$/.test(threads))
+    throw new UsageError(`--threads ${JSON.stringify(threads)}: give a number from 0 to 99`);
   if (file === '' || csv === '') throw new UsageError(`--${file === '' ? 'file' : 'csv'} needs a file name`);
   if (fresh && file !== undefined) throw new UsageError('--fresh picks the file itself: use it without --file');
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
@@ -52,6 +70,9 @@ export function readOptions(args: readonly string[], now = new Date()): Options 
     csv: csv ?? fileURLToPath(new URL('data.csv', import.meta.url)),
     serve,
     port: Number(port),
+    strategy,
+    threads: Number(threads),
+    compare,
     help,
   };
 }

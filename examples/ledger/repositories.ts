@@ -7,6 +7,7 @@
  * automatic checkpoint.
  */
 import { channel } from 'node:diagnostics_channel';
+import { BroadcastChannel, isMainThread } from 'node:worker_threads';
 import { and, asc, eq, gt, sql } from 'drizzle-orm';
 import { type Database, defineRepositories, defineRepository } from 'sluice';
 import { accounts, audit, transfers } from '../../schema/index.ts';
@@ -15,6 +16,7 @@ import {
   ClosedAccountError,
   IdempotencyConflictError,
   InsufficientFundsError,
+  LedgerError,
   UnknownAccountError,
 } from './errors.ts';
 import { type AccountForm } from './forms.ts';
@@ -24,6 +26,15 @@ export type Transfer = typeof transfers.$inferSelect;
 
 /** Where each new transfer is announced, once it is committed. */
 export const sentChannel = channel('ledger:sent');
+
+// Effects run in the thread that owns the database. Where that is another one, it passes the announcement on.
+if (!isMainThread) {
+  const broadcast = new BroadcastChannel('ledger:sent');
+  broadcast.unref();
+  sentChannel.subscribe((transfer) => {
+    broadcast.postMessage(transfer);
+  });
+}
 
 export const auditRepository = defineRepository(audit, {
   reads: (db) => {
@@ -211,11 +222,20 @@ export const transferRepository = defineRepository(transfers, {
 });
 
 /** The registry. It knows the module it lives in, so that a worker thread can import the same handlers. */
-export const ledger = defineRepositories(import.meta.url, {
-  accounts: accountRepository,
-  transfers: transferRepository,
-  audit: auditRepository,
-});
+export const ledger = defineRepositories(
+  import.meta.url,
+  { accounts: accountRepository, transfers: transferRepository, audit: auditRepository },
+  {
+    errors: [
+      LedgerError,
+      AccountExistsError,
+      ClosedAccountError,
+      IdempotencyConflictError,
+      InsufficientFundsError,
+      UnknownAccountError,
+    ],
+  },
+);
 
 /** The api over {@link ledger}: the same functions seen from outside. */
 export type LedgerApi = Database<typeof ledger>['api'];

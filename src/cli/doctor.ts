@@ -80,6 +80,8 @@ function diagnose(file: string): Diagnosis {
     thread: isMainThread ? 'main' : 'worker',
     openInThisProcess: 0,
     requested: 'auto',
+    heavy: false,
+    threads: 1,
   });
   return { file: path.file, header, beside: findBeside(path), journalPlan: plan, decision };
 }

@@ -11,6 +11,7 @@ import { type Handler, type HandlerSet, type HandlerSide, type Workbench } from 
 import { StatementCache } from '../repository/statement-cache.ts';
 import { type AnyRepository, type Repositories } from '../repository/types.ts';
 import { AsyncRun } from './async-run.ts';
+import { callSignal } from './cancelled.ts';
 import { type Gate } from './gate.ts';
 import { type GuardedClient, refuseLazy } from './guarded-client.ts';
 import { type Handle } from './handle.ts';
@@ -65,10 +66,11 @@ export class AsyncBench {
     throwBare(db);
     this.bench = {
       prepare: (source) => lender.client.prepare(source),
-      forReads: [db, { use: (repository: AnyRepository) => this.#use(repository, 'read') }],
+      forReads: [db, { signal: callSignal, use: (repository: AnyRepository) => this.#use(repository, 'read') }],
       forWrites: [
         db,
         {
+          signal: callSignal,
           use: (repository: AnyRepository) => this.#use(repository, 'write'),
           afterCommit: (effect: () => void) => {
             AsyncRun.current(this.#run);

@@ -13,6 +13,7 @@ import {
 import { type Method } from '../repository/methods.ts';
 import { type AnyRepository, type Repositories } from '../repository/types.ts';
 import { AsyncBench, type AsyncDriver, type StartedRun } from './async-bench.ts';
+import { callSignal } from './cancelled.ts';
 import { distinctKeys, newViolations, violatedForeignKeys } from './foreign-keys.ts';
 import { Gate } from './gate.ts';
 import { GuardedClient, refuseUnfinished } from './guarded-client.ts';
@@ -90,10 +91,11 @@ export class Connection {
     const db = drizzle(this.#client as object as Handle);
     this.#bench = {
       prepare: (source) => this.#client.prepare(source),
-      forReads: [db, { use: (repository: AnyRepository) => this.reads(repository).all }],
+      forReads: [db, { signal: callSignal, use: (repository: AnyRepository) => this.reads(repository).all }],
       forWrites: [
         db,
         {
+          signal: callSignal,
           use: (repository: AnyRepository) => this.both(repository),
           afterCommit: (effect: Effect) => {
             // After the end of its transaction the call is as good as undone, and the effect with it.

@@ -1,6 +1,7 @@
 import { type Repositories } from '../repository/types.ts';
 import { StorageError } from '../errors.ts';
 import { type AsyncDriver } from './async-bench.ts';
+import { defineCancelled } from './cancelled.ts';
 import { Connection } from './connection.ts';
 import { type Handle, openHandle } from './handle.ts';
 import { type Durability, type PragmaOptions } from './durability.ts';
@@ -57,6 +58,7 @@ export class Connector {
       handle.prepare('SELECT count(*) FROM sqlite_schema').get();
       const journalMode = obtainJournalMode(handle, journal);
       applyPragmas(handle, { role, durability, pragmas, journalMode });
+      defineCancelled(handle);
       return {
         connection: new Connection(handle, role, this.#settings),
         journalMode,

@@ -25,13 +25,13 @@ export interface Pulled {
  */
 export class Cursor {
   readonly method: Method;
-  readonly #args: readonly unknown[];
+  readonly args: readonly unknown[];
   #generator: Iterator<unknown> | undefined;
   #connection: Connection | undefined;
 
   constructor(method: Method, args: readonly unknown[]) {
     this.method = method;
-    this.#args = args;
+    this.args = args;
   }
 
   /**
@@ -55,7 +55,7 @@ export class Cursor {
         return;
       }
       this.#connection = connection;
-      this.#generator ??= this.method.on(connection)(...this.#args) as Iterator<unknown>;
+      this.#generator ??= this.method.on(connection)(...this.args) as Iterator<unknown>;
       done = pull(this.#generator, items, label);
     });
     return failure === undefined ? { items, done } : { items, done: true, failure };

@@ -5,10 +5,11 @@
  *
  * 1. in memory or temporary       → `shared`: a further connection would be another, empty database
  * 2. network or unknown storage   → `shared` with a rollback journal, until `portable` is built
- * 3. cannot or may not be written → `per-context`, readers only
- * 4. the WAL-reset bug            → `shared` with a rollback journal
- * 5. WAL refused                  → `shared` with a rollback journal
- * 6. a local file with WAL        → `per-context`
+ * 3. heavy queries, or threads    → `executor`, where a thread can import the registry's module
+ * 4. cannot or may not be written → `per-context`, readers only
+ * 5. the WAL-reset bug            → `shared` with a rollback journal
+ * 6. WAL refused                  → `shared` with a rollback journal
+ * 7. a local file with WAL        → `per-context`
  *
  * A strategy that was asked for by name is held against the same rows and refused where it cannot be safe.
  */
@@ -38,8 +39,8 @@ export interface Decision {
 export type JournalPlan = 'wal' | 'delete' | 'keep';
 
 /** The strategies of this version, the one with more concurrency first. */
-type BuiltStrategy = 'per-context' | 'shared';
-const built: readonly BuiltStrategy[] = ['per-context', 'shared'];
+type BuiltStrategy = 'per-context' | 'shared' | 'executor';
+const built: readonly BuiltStrategy[] = ['per-context', 'shared', 'executor'];
 
 /**
  * Which journal mode to ask for, decided before anything is opened: where WAL is not safe even trying it is not, because
@@ -100,6 +101,9 @@ function chooseAutomatically(facts: Facts): Choice {
       ],
     };
   }
+  if (wantsExecutor(facts) && objectionToExecutor(facts) === undefined) {
+    return { strategy: 'executor', reasons: reasonsForExecutor(facts) };
+  }
   if (isForReadingOnly(facts)) {
     return {
       strategy: 'per-context',
@@ -141,10 +145,7 @@ function objection(strategy: StrategyName, facts: Facts): string | undefined {
     case 'per-context':
       return objectionToSeveralConnections(facts);
     case 'executor':
-      return (
-        'it is not built in this version. It is for queries long enough to hold up the event loop: ' +
-        'a worker thread would own the connection and callers would await a future.'
-      );
+      return objectionToExecutor(facts);
     case 'portable':
       return (
         'it is not built in this version. It is for files that several hosts reach: a lock file would be taken around ' +
@@ -180,10 +181,47 @@ function objectionToSeveralConnections(facts: Facts): string | undefined {
   return undefined;
 }
 
+function wantsExecutor({ heavy, threads }: Facts): boolean {
+  return heavy || threads > 1;
+}
+
+function reasonsForExecutor({ heavy, threads }: Facts): string[] {
+  const reasons: string[] = [];
+  if (heavy) {
+    reasons.push(
+      "Its queries are 'heavy': a thread of its own runs them, and the event loop of the callers stays free meanwhile.",
+    );
+  }
+  if (threads > 1) {
+    reasons.push(
+      `${threads} threads call: one thread owns the database, and each of the others reaches it through a port.`,
+    );
+  }
+  return reasons;
+}
+
+/** One handle in a thread of its own is safe wherever one handle is; what it needs is the registry's module. */
+function objectionToExecutor({ registry, thread }: Facts): string | undefined {
+  if (thread === 'executor') {
+    return 'this thread was itself started to own a database, and would start threads without end.';
+  }
+  if (registry?.importable !== false) return undefined;
+  return (
+    `a worker thread must import the registry's module, and ${registry.url} is no file that exists. ` +
+    'Give defineRepositories the import.meta.url of the module that exports the registry, as it is at run time.'
+  );
+}
+
 function whyNot(strategy: StrategyName, facts: Facts, automatic: Choice): string {
   const reason = objection(strategy, facts);
   if (reason !== undefined) return capitalise(reason);
   if (strategy === automatic.strategy) return `'auto' would have chosen it. ${automatic.reasons.join(' ')}`;
+  if (strategy === 'executor') {
+    return "A call to another thread costs more than a short query. It is for queries that hold up the event loop ('heavy') and for callers in several threads ('threads').";
+  }
+  if (automatic.strategy === 'executor') {
+    return 'Every query would run on the event loop of its caller, and hold it up for as long as it takes.';
+  }
   return isForReadingOnly(facts)
     ? 'One connection would make readers take turns that have no reason to.'
     : 'One connection would make every read wait while a transaction is open.';

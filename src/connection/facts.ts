@@ -46,11 +46,39 @@ export interface Facts extends PathFacts {
   readonly sqliteVersion: string;
   /** SQLite is one of the versions that {@link hasWalResetBug} names. */
   readonly walResetBug: boolean;
-  readonly thread: 'main' | 'worker';
+  /** `executor`: a thread that was itself started to own a database. */
+  readonly thread: 'main' | 'worker' | 'executor';
   /** How many `Database`s of this thread have the file open already. */
   readonly openInThisProcess: number;
   /** The `strategy` option. */
   readonly requested: 'auto' | StrategyName;
+  /** The `heavy` option: queries run long enough to hold up the event loop. */
+  readonly heavy: boolean;
+  /** The `threads` option: how many threads call. */
+  readonly threads: number;
+  /** The registry's module, and whether another thread can import it; absent where no registry is known. */
+  readonly registry?: RegistryFacts;
+}
+
+/** What is known of the module that a registry lives in. */
+export interface RegistryFacts {
+  readonly url: string;
+  /** It is a file that exists, or carries its own source. */
+  readonly importable: boolean;
+}
+
+/** Looks up whether a thread can import a registry's module. */
+export function lookUpRegistry(url: string): RegistryFacts {
+  try {
+    const { protocol } = new URL(url);
+    if (protocol === 'data:') return { url, importable: true };
+    return {
+      url,
+      importable: protocol === 'file:' && statSync(new URL(url), { throwIfNoEntry: false })?.isFile() === true,
+    };
+  } catch {
+    return { url, importable: false };
+  }
 }
 
 /**

@@ -15,7 +15,17 @@ export function findHazards(facts: Facts): string[] {
         'Update better-sqlite3 so that it carries SQLite 3.51.3 or newer.',
     );
   }
-  return hazards;
+  return [...hazards, ...hazardsOfAsking(facts)];
+}
+
+/** What was asked for and cannot be had without harm. */
+function hazardsOfAsking({ heavy, threads, registry }: Facts): string[] {
+  if (!heavy && threads === 1) return [];
+  if (registry?.importable !== false) return [];
+  return [
+    `'heavy' or 'threads' asks for a thread of its own, and the registry's module (${registry.url}) cannot be imported there: ` +
+      'long queries hold up the event loop. Give defineRepositories the import.meta.url of a module that is a file.',
+  ];
 }
 
 function hazardsOfFile(facts: Facts): string[] {

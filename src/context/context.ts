@@ -3,6 +3,7 @@ import { AbortError, OptionError, TimeoutError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
 import { describe, isPlain } from '../plain.ts';
 import { type Tenant } from './holders.ts';
+import { type Progress } from './progress.ts';
 import { type Scope } from './scope.ts';
 
 /** What `db.context` puts around the calls inside it. */
@@ -26,15 +27,31 @@ export interface Ambient {
   readonly label: string | undefined;
   /** The transaction or snapshot that the caller is in, for each database by its token. */
   readonly scopes: ReadonlyMap<object, Scope | undefined>;
+  /** Set for a call that came from another thread. */
+  readonly progress?: Progress;
 }
 
-const NO_SCOPES: ReadonlyMap<object, Scope | undefined> = new Map();
+/** For an {@link Ambient} that is in no scope. */
+export const NO_SCOPES: ReadonlyMap<object, Scope | undefined> = new Map();
 
 const ambient = new AsyncLocalStorage<Ambient>();
 
 /** What surrounds the caller; `undefined` outside every context. */
 export function currentContext(): Ambient | undefined {
   return ambient.getStore();
+}
+
+/** Runs a function with exactly this around it: a call that came from another thread, in that thread's context. */
+export function runWithAmbient<T>(around: Ambient, run: () => T): T {
+  return ambient.run(around, run);
+}
+
+/** Whether the call that is running has been given up: its signal aborted, its deadline passed, or nobody waits for it. */
+export function isCancelled(): boolean {
+  const around = ambient.getStore();
+  if (around === undefined) return false;
+  if (around.signal?.aborted === true || around.progress?.givenUp === true) return true;
+  return around.deadline !== undefined && performance.now() >= around.deadline;
 }
 
 /** Runs a function inside a context. A nested one has the sooner deadline, either signal, and its own label. */

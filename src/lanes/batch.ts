@@ -17,7 +17,7 @@
  * A call's promise settles only after (5) has committed what it did, or what it saw.
  */
 import { type Connection } from '../connection/connection.ts';
-import { BusyError, ConstraintError, TransactionEndedError } from '../errors.ts';
+import { AbortError, BusyError, ConstraintError, TransactionEndedError } from '../errors.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
 import { runAsyncCall } from './async-call.ts';
@@ -89,6 +89,10 @@ export class Batch {
       const call = this.#next();
       this.#current = call;
       if (call === undefined) return this.#commit([]);
+      if (call.context?.progress?.start() === false) {
+        call.reject(givenUp(call), 'not-started');
+        continue;
+      }
       if (call.method.mode === 'async') return this.#runAsync(call);
       // A call without company needs no savepoint: the transaction itself is one. Nobody may join it afterwards, though its
       // handler may have called the api.
@@ -163,6 +167,8 @@ export class Batch {
     this.#now = performance.now();
     this.#stats.wait.record((started - call.since) * 1000);
     this.#stats.run.record((this.#now - started) * 1000);
+    // A handler that awaits leaves the event loop to others meanwhile.
+    if (call.method.mode === 'sync') this.#stats.slow.note(call.method.label, this.#now - started);
     if (this.#fate === 'spoiled') {
       this.#connection.rollback();
       const again = [...this.#ended.map((each) => each.call), call];
@@ -194,6 +200,8 @@ export function commitBatch(
   again: readonly WriteCall[],
   stats: LaneStats,
 ): BatchEnd {
+  const unwanted = ended.filter(({ call, result }) => 'value' in result && call.context?.progress?.commit() === false);
+  if (unwanted.length > 0) return withoutThese(connection, unwanted, ended, again);
   try {
     connection.control('commit');
   } catch (error) {
@@ -201,7 +209,25 @@ export function commitBatch(
     return undo(connection, ended, again, error);
   }
   stats.commits += 1;
+  for (const { call } of ended) call.context?.progress?.committed();
   return { kind: 'done', ended, again };
+}
+
+/** Undoes a batch in which nobody waits any more for some calls. The others run again. */
+function withoutThese(
+  connection: Connection,
+  unwanted: readonly Ended[],
+  ended: readonly Ended[],
+  again: readonly WriteCall[],
+): BatchEnd {
+  connection.rollback();
+  for (const { call } of unwanted) call.reject(givenUp(call), 'rolled-back');
+  const others = ended.filter((each) => !unwanted.includes(each)).map(({ call }) => call);
+  return { kind: 'undone', guilty: undefined, again: [...others, ...again], alone: false };
+}
+
+function givenUp(call: WriteCall): AbortError {
+  return new AbortError(`${call.label}: was given up by its caller`);
 }
 
 /** Gives up a batch that cannot commit. */

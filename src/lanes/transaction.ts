@@ -1,6 +1,6 @@
 import { abandonAtDeadline, abandonOnAbort, deadlineOf, labelOf } from '../context/context.ts';
 import { Tenant } from '../context/holders.ts';
-import { BusyError, markOutcome } from '../errors.ts';
+import { AbortError, BusyError, markOutcome } from '../errors.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
 import { OpenScope } from './scope.ts';
@@ -53,8 +53,10 @@ export async function runTransaction<T>(
     }
     scope.assertWhole();
     await retryBusy(`${label}: COMMIT`, Math.max(deadline, performance.now() + request.timeout), () => {
+      if (context?.progress?.commit() === false) throw new AbortError(`${label}: was given up by its caller`);
       connection.commit();
     });
+    context?.progress?.committed();
     seat.stats.commits += 1;
     runEffects(scope.effects, label);
     return result;

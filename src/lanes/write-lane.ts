@@ -426,7 +426,10 @@ export class WriteLane implements Tenancy {
       return false;
     });
     if (wanted.length === 0) return;
-    for (const call of wanted) call.gone = false;
+    for (const call of wanted) {
+      call.gone = false;
+      call.context?.progress?.undone();
+    }
     this.#queue.unshift(wanted);
     seat.queued += wanted.length;
   }

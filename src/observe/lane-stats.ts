@@ -1,4 +1,5 @@
 import { type Distribution, Histogram } from './histogram.ts';
+import { SlowCalls } from './slow-calls.ts';
 
 /** What one `Database` did in the write lane so far. Times in milliseconds. */
 export interface WriteStats {
@@ -29,6 +30,8 @@ export class LaneStats {
   replays = 0;
   busyRetries = 0;
   discarded = 0;
+  /** Reads beside the lane are noted here, too. */
+  readonly slow = new SlowCalls();
   readonly batchSize = new Histogram();
   /** In microseconds. */
   readonly wait = new Histogram();

@@ -30,6 +30,34 @@ export function buildApi(methods: MethodTable, dispatcher: Dispatcher): object {
   return Object.freeze(api);
 }
 
+/** The same for callers that block: what is unknown throws at once. */
+export function buildBlockingApi(
+  methods: MethodTable,
+  call: (method: Method, args: readonly unknown[]) => unknown,
+): object {
+  const names = [...methods.keys()];
+  const thrown =
+    (repository: string, hint: string) =>
+    (method: string): (() => never) =>
+    () => {
+      throw unknownMethod(repository, method, hint || nearMiss(method, [...(methods.get(repository)?.keys() ?? [])]));
+    };
+  const api = Object.create(
+    unknownNames(
+      (repository) => Object.create(unknownNames(thrown(repository, nearMiss(repository, names)))) as object,
+    ),
+  ) as Record<string, object>;
+  for (const [name, repository] of methods) {
+    const made = Object.create(unknownNames(thrown(name, ''))) as Record<string, (...args: unknown[]) => unknown>;
+    // A stream has to be awaited, item by item.
+    for (const method of repository.values()) {
+      if (method.gives === 'value') made[method.name] = (...args) => call(method, args);
+    }
+    api[name] = Object.freeze(made);
+  }
+  return Object.freeze(api);
+}
+
 function repositoryApi(name: string, methods: ReadonlyMap<string, Method>, dispatcher: Dispatcher): object {
   const refuse = (method: string): ApiMethod => unknown(name, method, nearMiss(method, [...methods.keys()]));
   const api = Object.create(unknownNames(refuse)) as Record<string, ApiMethod>;
@@ -50,10 +78,11 @@ function unknownRepository(repository: string, names: readonly string[]): object
 }
 
 function unknown(repository: string, method: string, hint: string): ApiMethod {
-  return () =>
-    Promise.reject(
-      new UnknownMethodError(`${repository}.${method}: there is no such method${hint}`, { repository, method }),
-    );
+  return () => Promise.reject(unknownMethod(repository, method, hint));
+}
+
+function unknownMethod(repository: string, method: string, hint: string): UnknownMethodError {
+  return new UnknownMethodError(`${repository}.${method}: there is no such method${hint}`, { repository, method });
 }
 
 /**

@@ -3,6 +3,7 @@ import { type BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core/db';
 import { type SQLiteTable } from 'drizzle-orm/sqlite-core/table';
 import {
   type AnyRepository,
+  type CallSignal,
   type CanCross,
   type Handlers,
   type Lazy,
@@ -21,12 +22,16 @@ export type AsyncWriteDatabase = AsyncReadDatabase & Pick<Drizzle, 'insert' | 'u
 
 /** What an asynchronous `reads` factory gets beside its database. */
 export interface AsyncReadTools {
+  /** Whether the running call was given up. */
+  readonly signal: CallSignal;
   /** Another repository's reads, of either kind, on this same connection. An asynchronous one's are awaited. */
   readonly use: <R extends AnyRepository>(repository: R) => UsedIn<R, 'read'>;
 }
 
 /** What an asynchronous `writes` factory gets beside its database. */
 export interface AsyncWriteTools {
+  /** Whether the running call was given up. */
+  readonly signal: CallSignal;
   /** Another repository's handlers, of either kind, on this same connection and in this same transaction. */
   readonly use: <R extends AnyRepository>(repository: R) => UsedIn<R, 'write'>;
   /** Runs a function once, after the commit that makes this call durable; never for a call that was undone. */

@@ -13,6 +13,7 @@ import {
 import { tableShape } from './table-shape.ts';
 import {
   type CheckHandlers,
+  type ErrorClass,
   type Handlers,
   type NoHandlers,
   type ReadDatabase,
@@ -140,11 +141,18 @@ export function defineAsyncRepository<
  * Collects repositories under the names that `db.api` gives them. `url` is the module's own `import.meta.url`, so that
  * another thread can import the same handlers.
  *
+ * `errors` names the classes of errors that handlers throw. Where handlers run in another thread, one that is named arrives as
+ * an instance of its class with its fields, made without calling the constructor; any other as an `Error` of that name.
+ *
  * @example
  * export const ledger = defineRepositories(import.meta.url, { accounts: accountRepository, transfers: transferRepository });
  * @throws {OptionError} for a url that is none, a repository that is none, or two entries that are the same repository.
  */
-export function defineRepositories<const M extends Repositories>(url: string, repositories: M): Registry<M> {
+export function defineRepositories<const M extends Repositories>(
+  url: string,
+  repositories: M,
+  { errors = [] }: { readonly errors?: readonly ErrorClass[] } = {},
+): Registry<M> {
   if (typeof url !== 'string' || !URL.canParse(url)) {
     throw new OptionError(`defineRepositories: the first argument is ${describe(url)}; give import.meta.url`);
   }
@@ -165,7 +173,12 @@ export function defineRepositories<const M extends Repositories>(url: string, re
     }
     folded.set(name.toLowerCase(), name);
   }
-  return { url, repositories };
+  for (const [at, type] of errors.entries()) {
+    if (typeof type !== 'function' || !(type.prototype instanceof Error)) {
+      throw new OptionError(`defineRepositories: errors[${at}] is ${describe(type)}; give a class that extends Error`);
+    }
+  }
+  return { url, repositories, errors };
 }
 
 function tableName(table: SQLiteTable): string {

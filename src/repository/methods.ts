@@ -13,6 +13,8 @@ export interface Method {
   readonly label: string;
   readonly access: 'read' | 'write';
   readonly mode: 'sync' | 'async';
+  /** Made by the repository's own factory; otherwise it is one of the methods that every table has. */
+  readonly own: boolean;
   /**
    * What the api gives for it: a promise of its `value`; a stream of the table's `rows`, where each call of `on` reads one
    * batch; or a stream of the `items` that a generator function yields.
@@ -58,6 +60,7 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
       access,
       // A table's own methods are synchronous underneath, in either kind of repository.
       mode: repository.kind === 'async' && Object.hasOwn(side.own, method) ? 'async' : 'sync',
+      own: Object.hasOwn(side.own, method),
       gives: access === 'read' && yields(side.own[method]) ? 'items' : 'value',
       waits: false,
       trust: new Trust(),
@@ -71,6 +74,7 @@ function repositoryMethods(name: string, repository: AnyRepository, connection: 
       label: `${name}.${method}`,
       access: 'read',
       mode: 'sync',
+      own: false,
       gives: 'rows',
       check: (filter, options) => {
         checkApiStream(repository, filter, options);

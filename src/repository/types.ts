@@ -231,14 +231,27 @@ export interface TableWrites<T extends SQLiteTable, K extends keyof Row<T>, V ex
   removeMany(filter: Filter<Row<T>>): number;
 }
 
+/**
+ * Whether the call that is running was given up: the signal of its context aborted, its deadline passed, or its thread is
+ * gone. A handler that works long looks between its statements. In the thread of its caller it can only have been given up
+ * before, or while an asynchronous handler awaits, because nothing else runs meanwhile.
+ */
+export interface CallSignal {
+  readonly aborted: boolean;
+}
+
 /** What a `reads` factory gets beside its database. */
 export interface ReadTools {
+  /** Whether the running call was given up. */
+  readonly signal: CallSignal;
   /** Another repository's reads, on this same connection. */
   readonly use: <R extends SyncRepository>(repository: R) => ReadsOf<R>;
 }
 
 /** What a `writes` factory gets beside its database. */
 export interface WriteTools {
+  /** Whether the running call was given up. */
+  readonly signal: CallSignal;
   /** Another repository's handlers, on this same connection and in this same transaction. */
   readonly use: <R extends SyncRepository>(repository: R) => ReadsOf<R> & WritesOf<R>;
   /**
@@ -343,10 +356,24 @@ export interface Registry<M extends Repositories = Repositories> {
   /** The URL of the module, so that another thread can import the same handlers. */
   readonly url: string;
   readonly repositories: M;
+  /** Classes of errors that handlers throw, so that they arrive in another thread as what they are. */
+  readonly errors?: readonly ErrorClass[];
 }
+
+/** Any class of errors, whatever its constructor takes. */
+export type ErrorClass = abstract new (...args: never[]) => Error;
 
 /** Every repository's methods, promise-returning: `Api<typeof ledger>`. */
 export type Api<G extends Registry> = { readonly [N in keyof G['repositories']]: RepositoryApi<G['repositories'][N]> };
+/** Every repository's methods as a thread calls them that blocks until the answer is there. */
+export type BlockingApi<G extends Registry> = {
+  readonly [N in keyof G['repositories']]: {
+    readonly [M in keyof RepositoryApi<G['repositories'][N]>]: Blocking<RepositoryApi<G['repositories'][N]>[M]>;
+  };
+};
+
+type Blocking<F> = F extends (...args: infer A) => Promise<infer R> ? (...args: A) => R : never;
+
 /** Every repository's reads, promise-returning. */
 export type ReadApi<G extends Registry> = {
   readonly [N in keyof G['repositories']]: RepositoryReads<G['repositories'][N]>;

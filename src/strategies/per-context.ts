@@ -8,6 +8,7 @@ import { Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
+import { isExecutorThread } from '../executor/importing.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
@@ -18,6 +19,7 @@ import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { type CheckpointPolicy, type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { closeTogether } from '../maintenance/finish.ts';
+import { SlowCalls } from '../observe/slow-calls.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
 import { type Strategy, type StrategyStats } from './strategy.ts';
@@ -51,6 +53,7 @@ export class PerContext implements Strategy {
   readonly #readers: ReadLanes;
   readonly #checkpoints: CheckpointPolicy | undefined;
   readonly #timeout: number;
+  readonly #slow: SlowCalls;
   /** Snapshots and asynchronous reads. */
   readonly #running = new Set<Running>();
   /** All that has a reader across ticks, is on the way to one, or is a step that had to wait; a close must not overtake it. */
@@ -66,6 +69,7 @@ export class PerContext implements Strategy {
       checkpoints?.returned(lease);
     });
     this.#timeout = timeout;
+    this.#slow = writer?.stats.slow ?? new SlowCalls();
     try {
       const connection = writer?.connection ?? firstReader;
       if (connection === undefined) throw new InternalError('per-context was given neither a writer nor a reader');
@@ -83,7 +87,12 @@ export class PerContext implements Strategy {
     if (method.mode === 'sync') {
       try {
         const reader = this.#readers.idle();
-        if (reader?.busy === false) return Promise.resolve(reader.read(method, args));
+        if (reader?.busy === false) {
+          const started = performance.now();
+          const value = reader.read(method, args);
+          this.#slow.note(method.label, performance.now() - started);
+          return Promise.resolve(value);
+        }
       } catch (error) {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }
@@ -132,6 +141,7 @@ export class PerContext implements Strategy {
       writes: this.#writer?.stats.read(this.#writer.queued),
       readers: this.#readers.stats(),
       wal: this.#checkpoints?.stats(),
+      advice: this.#slow.advice(isExecutorThread() ? 'thread of its own' : 'event loop'),
     };
   }
 

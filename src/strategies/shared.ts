@@ -7,6 +7,7 @@ import { Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError } from '../errors.ts';
+import { isExecutorThread } from '../executor/importing.ts';
 import { runAsyncRead } from '../lanes/async-call.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { retryBusy } from '../lanes/retry.ts';
@@ -81,7 +82,12 @@ export class Shared implements Strategy {
 
   stats(): StrategyStats {
     const { stats, queued, lane } = this.#writer;
-    return { writes: stats.read(queued), readers: NO_READERS, wal: lane.checkpoints?.stats() };
+    return {
+      writes: stats.read(queued),
+      readers: NO_READERS,
+      wal: lane.checkpoints?.stats(),
+      advice: stats.slow.advice(isExecutorThread() ? 'thread of its own' : 'event loop'),
+    };
   }
 
   async idle(): Promise<void> {
@@ -106,7 +112,10 @@ export class Shared implements Strategy {
     const writer = this.#writer;
     if (!writer.lane.isHeldBy(writer) && !writer.connection.busy) {
       try {
-        return Promise.resolve(read(writer.connection));
+        const started = performance.now();
+        const value = read(writer.connection);
+        writer.stats.slow.note(label, performance.now() - started);
+        return Promise.resolve(value);
       } catch (error) {
         if (!(error instanceof BusyError)) return Promise.reject(error);
       }

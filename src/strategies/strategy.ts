@@ -2,6 +2,7 @@ import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Ambient } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Holding } from '../lanes/holding.ts';
+import { type Exchange } from '../executor/given-ports.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type WriteStats } from '../observe/lane-stats.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
@@ -13,6 +14,8 @@ export interface StrategyStats {
   readonly writes: WriteStats | undefined;
   readonly readers: ReaderStats;
   readonly wal: WalStats | undefined;
+  /** What it knows beside what its methods say. */
+  readonly advice?: readonly string[];
 }
 
 /** How calls reach connections. A `Database` holds exactly one. */
@@ -36,6 +39,11 @@ export interface Strategy {
   /** Empties the WAL into the database; a turn in the write lane. */
   checkpoint(context: Ambient | undefined): Promise<CheckpointReport>;
   stats(): StrategyStats;
+  /**
+   * The threads that serve its calls, for ports that lead straight to them; absent where this thread does. The one that writes
+   * comes first.
+   */
+  readonly exchanges?: readonly Exchange[];
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
   /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */
@@ -43,5 +51,5 @@ export interface Strategy {
   /** What runs across ticks, by name. */
   running(): readonly string[];
   /** Checkpoints and closes every connection, all or none. Called when nothing runs any more. */
-  close(): void;
+  close(): void | Promise<void>;
 }

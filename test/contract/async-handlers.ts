@@ -4,7 +4,6 @@ import {
   AbortError,
   ClosedError,
   ConstraintError,
-  open,
   type OpenOptions,
   ReadOnlyError,
   TimeoutError,
@@ -26,7 +25,7 @@ export function asyncHandlers(strategy: StrategyUnderTest): void {
       options: Omit<Partial<OpenOptions<typeof mixed>>, 'repositories' | 'strategy'> = {},
     ): Promise<MixedDatabase> {
       if (!existsSync(dir.file())) createLedger(dir.file());
-      const db = await open({ ...options, file: dir.file(), repositories: mixed, strategy: strategy.name });
+      const db = await strategy.open({ ...options, file: dir.file(), repositories: mixed });
       dir.atEnd(() => db.close({ drain: 2000 }));
       return db;
     }
@@ -221,7 +220,7 @@ export function asyncHandlers(strategy: StrategyUnderTest): void {
             : db.api.awaiting.hop(String(at), ['hop', 'row', 'hop']),
         );
         await Promise.all(calls);
-        expect(db.stats().writes).toMatchObject({ batches: 1, commits: 1, replays: 0 });
+        await expect.poll(() => db.stats().writes).toMatchObject({ batches: 1, commits: 1, replays: 0 });
         expect(db.stats().writes?.batchSize.max).toBe(20);
         expect(db.stats().advice).toEqual([]);
         expect(committed(dir)).toEqual(calls.map((_, at) => `${at}/1`));
@@ -273,7 +272,9 @@ export function asyncHandlers(strategy: StrategyUnderTest): void {
         await db.api.awaiting.wait('a', ['row', 'note', 'timer', 'row'], log);
         expect(lines(`${log}.runs`)).toEqual(['a', 'a']);
         expect(lines(log), 'effects').toEqual(['a']);
-        expect(db.stats().advice).toEqual([expect.stringMatching(/^awaiting\.wait waits for something other than/)]);
+        await expect
+          .poll(() => db.stats().advice)
+          .toEqual([expect.stringMatching(/^awaiting\.wait waits for something other than/)]);
         await db.api.awaiting.wait('b', ['row', 'note', 'immediate', 'row'], log);
         await db.api.awaiting.wait('c', ['row', 'note', 'file', 'row'], log);
         expect(lines(`${log}.runs`)).toEqual(['a', 'a', 'b', 'c']);

@@ -1,44 +1,5 @@
-/** The promises of the design, chapter by chapter, held by every strategy. `STRATEGIES=shared` narrows it. */
-import { describe } from 'vitest';
+/** The promises of the design, held by every strategy. `STRATEGIES=shared` narrows it. */
 import { STRATEGIES } from '../support/strategies.ts';
-import { acknowledgedMeansCommitted } from './acknowledged.ts';
-import { asyncHandlers } from './async-handlers.ts';
-import { atomicCalls } from './atomic-calls.ts';
-import { boundedWal } from './bounded-wal.ts';
-import { closing } from './closing.ts';
-import { deadlocks } from './deadlocks.ts';
-import { handlerStreams } from './handler-streams.ts';
-import { isolatedFailures } from './isolated-failures.ts';
-import { joinedContexts } from './joined-contexts.ts';
-import { largeStreams } from './large-streams.ts';
-import { misuse } from './misuse.ts';
-import { writesNeverHide } from './no-hidden-writes.ts';
-import { noZombies } from './no-zombies.ts';
-import { readYourWrites } from './read-your-writes.ts';
-import { serialisedWrites } from './serialised-writes.ts';
-import { stableReads } from './stable-reads.ts';
-import { streams } from './streams.ts';
-import { waitingCalls } from './waiting-calls.ts';
+import { contractOf } from './laws.ts';
 
-for (const strategy of STRATEGIES) {
-  describe(strategy.name, () => {
-    serialisedWrites(strategy);
-    atomicCalls(strategy);
-    acknowledgedMeansCommitted(strategy);
-    isolatedFailures(strategy);
-    stableReads(strategy);
-    readYourWrites(strategy);
-    joinedContexts(strategy);
-    deadlocks(strategy);
-    writesNeverHide(strategy);
-    waitingCalls(strategy);
-    noZombies(strategy);
-    misuse(strategy);
-    closing(strategy);
-    asyncHandlers(strategy);
-    boundedWal(strategy);
-    streams(strategy);
-    handlerStreams(strategy);
-    largeStreams(strategy);
-  });
-}
+for (const strategy of STRATEGIES) contractOf(strategy);

@@ -27,66 +27,73 @@ export function deadlocks(strategy: StrategyUnderTest): void {
       ];
     }
 
-    test('of two contexts that take two databases in opposite order one is refused at once, and the other goes on', async () => {
-      const [a, b] = await openThree();
-      const [inA, inB] = [gate(), gate()];
-      // ann: holds a        waits for b …                                  has b, ends
-      // bob:        holds b               wants a: refused, ends, gives b
-      const ann = a.context({ label: 'ann' }, () =>
-        a.transaction(async (api) => {
-          await api.entries.run('ann', ['row']);
-          inA.open();
-          await inB.passed;
-          await b.api.entries.run('ann', ['row']);
-        }),
-      );
-      const since = performance.now();
-      const bob = b.context({ label: 'bob' }, () =>
-        b.transaction(async (api) => {
-          await inA.passed;
-          await api.entries.run('bob', ['row']);
-          inB.open();
-          await expectBlocked(ann);
-          await a.api.entries.run('bob', ['row']);
-        }),
-      );
-      const error = await rejection(bob, DeadlockError);
-      expect(performance.now() - since, 'long before the deadline of 5000 ms').toBeLessThan(4000);
-      expect(error.cycle).toEqual([
-        expect.stringMatching(/^transaction in bob waits for .*a\.db$/),
-        expect.stringMatching(/transaction in ann holds and waits for .*b\.db$/),
-        'which transaction in bob holds',
-      ]);
-      await ann;
-      expect(committed(dir, dir.file('a.db'))).toEqual(['ann/1']);
-      expect(committed(dir, dir.file('b.db'))).toEqual(['ann/1']);
-    });
-
-    test('a circle of three is seen, and caught inside its transaction it costs only that call', async () => {
-      const databases = await openThree();
-      const entered = databases.map(() => gate());
-      const refused: DeadlockError[] = [];
-      await Promise.all(
-        databases.map((own, at) =>
-          own.transaction(async (api) => {
-            await api.entries.run(`own-${at}`, ['row']);
-            entered[at]?.open();
-            await Promise.all(entered.map(({ passed }) => passed));
-            try {
-              await databases[(at + 1) % 3]?.api.entries.run(`next-${at}`, ['row']);
-            } catch (error) {
-              if (!(error instanceof DeadlockError)) throw error;
-              refused.push(error);
-            }
+    // Lanes of other threads are not in the graph: there the deadline ends the wait.
+    test.runIf(strategy.inThread)(
+      'of two contexts that take two databases in opposite order one is refused at once, and the other goes on',
+      async () => {
+        const [a, b] = await openThree();
+        const [inA, inB] = [gate(), gate()];
+        // ann: holds a        waits for b …                                  has b, ends
+        // bob:        holds b               wants a: refused, ends, gives b
+        const ann = a.context({ label: 'ann' }, () =>
+          a.transaction(async (api) => {
+            await api.entries.run('ann', ['row']);
+            inA.open();
+            await inB.passed;
+            await b.api.entries.run('ann', ['row']);
           }),
-        ),
-      );
-      expect(refused).toHaveLength(1);
-      expect(refused[0]?.outcome).toBe('not-started');
-      expect(refused[0]?.cycle).toHaveLength(4);
-      const rows = ['a.db', 'b.db', 'c.db'].flatMap((name) => committed(dir, dir.file(name)));
-      expect(rows).toHaveLength(5);
-    });
+        );
+        const since = performance.now();
+        const bob = b.context({ label: 'bob' }, () =>
+          b.transaction(async (api) => {
+            await inA.passed;
+            await api.entries.run('bob', ['row']);
+            inB.open();
+            await expectBlocked(ann);
+            await a.api.entries.run('bob', ['row']);
+          }),
+        );
+        const error = await rejection(bob, DeadlockError);
+        expect(performance.now() - since, 'long before the deadline of 5000 ms').toBeLessThan(4000);
+        expect(error.cycle).toEqual([
+          expect.stringMatching(/^transaction in bob waits for .*a\.db$/),
+          expect.stringMatching(/transaction in ann holds and waits for .*b\.db$/),
+          'which transaction in bob holds',
+        ]);
+        await ann;
+        expect(committed(dir, dir.file('a.db'))).toEqual(['ann/1']);
+        expect(committed(dir, dir.file('b.db'))).toEqual(['ann/1']);
+      },
+    );
+
+    test.runIf(strategy.inThread)(
+      'a circle of three is seen, and caught inside its transaction it costs only that call',
+      async () => {
+        const databases = await openThree();
+        const entered = databases.map(() => gate());
+        const refused: DeadlockError[] = [];
+        await Promise.all(
+          databases.map((own, at) =>
+            own.transaction(async (api) => {
+              await api.entries.run(`own-${at}`, ['row']);
+              entered[at]?.open();
+              await Promise.all(entered.map(({ passed }) => passed));
+              try {
+                await databases[(at + 1) % 3]?.api.entries.run(`next-${at}`, ['row']);
+              } catch (error) {
+                if (!(error instanceof DeadlockError)) throw error;
+                refused.push(error);
+              }
+            }),
+          ),
+        );
+        expect(refused).toHaveLength(1);
+        expect(refused[0]?.outcome).toBe('not-started');
+        expect(refused[0]?.cycle).toHaveLength(4);
+        const rows = ['a.db', 'b.db', 'c.db'].flatMap((name) => committed(dir, dir.file(name)));
+        expect(rows).toHaveLength(5);
+      },
+    );
 
     test('two contexts that take two databases in the same order wait for each other and both go on', async () => {
       const [a, b] = await openThree();
@@ -101,37 +108,40 @@ export function deadlocks(strategy: StrategyUnderTest): void {
       expect(committed(dir, dir.file('b.db'))).toEqual(['ann/1', 'bob/1']);
     });
 
-    test('an asynchronous handler that calls the api of its own database is refused at once, and nothing of it is kept', async () => {
-      const later: { add?: (call: string) => Promise<void> } = {};
-      const notes = defineAsyncRepository(entries, {
-        writes: (drizzle) => ({
-          async add(call: string) {
-            await drizzle.insert(entries).values({ call, part: 1 });
-          },
-          async both(call: string) {
-            await drizzle.insert(entries).values({ call, part: 1 });
-            await later.add?.(`${call}-inner`);
-          },
-        }),
-      });
-      await openLedger(dir, strategy);
-      const opened = await open({
-        file: dir.file(),
-        repositories: defineRepositories(import.meta.url, { notes }),
-        strategy: strategy.name,
-      });
-      dir.atEnd(() => opened.close());
-      later.add = (call) => opened.api.notes.add(call);
-      const alone = await rejection(opened.api.notes.both('a'), ContextError);
-      expect(alone.message).toMatch(/notes\.add: called through the api inside the handler notes\.both.*use\(/s);
-      await rejection(
-        opened.transaction((api) => api.notes.both('b')),
-        ContextError,
-      );
-      expect(committed(dir)).toEqual([]);
-      await opened.api.notes.add('c');
-      expect(committed(dir)).toEqual(['c/1']);
-    });
+    test.runIf(strategy.inThread)(
+      'an asynchronous handler that calls the api of its own database is refused at once, and nothing of it is kept',
+      async () => {
+        const later: { add?: (call: string) => Promise<void> } = {};
+        const notes = defineAsyncRepository(entries, {
+          writes: (drizzle) => ({
+            async add(call: string) {
+              await drizzle.insert(entries).values({ call, part: 1 });
+            },
+            async both(call: string) {
+              await drizzle.insert(entries).values({ call, part: 1 });
+              await later.add?.(`${call}-inner`);
+            },
+          }),
+        });
+        await openLedger(dir, strategy);
+        const opened = await open({
+          file: dir.file(),
+          repositories: defineRepositories(import.meta.url, { notes }),
+          strategy: strategy.name,
+        });
+        dir.atEnd(() => opened.close());
+        later.add = (call) => opened.api.notes.add(call);
+        const alone = await rejection(opened.api.notes.both('a'), ContextError);
+        expect(alone.message).toMatch(/notes\.add: called through the api inside the handler notes\.both.*use\(/s);
+        await rejection(
+          opened.transaction((api) => api.notes.both('b')),
+          ContextError,
+        );
+        expect(committed(dir)).toEqual([]);
+        await opened.api.notes.add('c');
+        expect(committed(dir)).toEqual(['c/1']);
+      },
+    );
 
     test('a nested transaction that waits for a call of the outer api gives up at the deadline, and is undone alone', async () => {
       const db = await openLedger(dir, strategy, { timeout: 100 });

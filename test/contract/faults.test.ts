@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest';
 import { createLedger, type LedgerDatabase } from '../support/ledger.ts';
 import { EntriesModel, type Fault, type Operation, submit } from '../support/model.ts';
 import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
-import { STRATEGIES } from '../support/strategies.ts';
+import { IN_THREAD } from '../support/strategies.ts';
 import { expectSound, useTempDir } from '../support/temp-dir.ts';
 
 /** Twelve calls of every kind, which arrive together. */
@@ -57,7 +57,7 @@ const FAULTS = `
     BEGIN SELECT RAISE(ROLLBACK, 'fault'); END;
 `;
 
-for (const strategy of STRATEGIES) {
+for (const strategy of IN_THREAD) {
   describe(strategy.name, () => {
     const dir = useTempDir();
 

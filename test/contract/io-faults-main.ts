@@ -7,10 +7,10 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { open, SluiceError } from '../../src/index.ts';
 import { createLedger, ledger } from '../support/ledger.ts';
-import { STRATEGIES } from '../support/strategies.ts';
+import { IN_THREAD } from '../support/strategies.ts';
 
 const [, , folder = '', name = ''] = process.argv;
-const strategy = STRATEGIES.find((each) => each.name === name);
+const strategy = IN_THREAD.find((each) => each.name === name);
 if (strategy === undefined) throw new Error(`unknown strategy ${name}`);
 
 // The signal's default is to end the process; with a listener the write fails instead.

@@ -12,7 +12,6 @@ import {
   defineRepository,
   HandlerError,
   MigrationError,
-  open,
   OptionError,
   type Registry,
   StorageError,
@@ -20,6 +19,7 @@ import {
   type WriteDatabase,
   type WriteTools,
 } from '../../src/index.ts';
+import { asyncFactory, asyncHandler, noFunction, runningFactory, throwingFactory } from '../support/broken.ts';
 import { createLedger, entries, ledger } from '../support/ledger.ts';
 import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
@@ -46,7 +46,7 @@ export function misuse(strategy: StrategyUnderTest): void {
         message: RegExp,
       ): Promise<void> {
         const before = readdirSync(dir.path);
-        const opening = open({ repositories: ledger, strategy: strategy.name, ...options } as never);
+        const opening = strategy.open({ repositories: ledger, ...options } as never);
         expect((await rejection(opening, kind)).message).toMatch(message);
         expect(readdirSync(dir.path)).toEqual(before);
         expect(dir.descriptors()).toEqual([]);
@@ -100,30 +100,33 @@ export function misuse(strategy: StrategyUnderTest): void {
         );
       });
 
-      test('a migration, a pragma or a factory’s table that there is not is refused before there is a file', async () => {
-        const folder = dir.file('drizzle');
-        mkdirSync(join(folder, 'meta'), { recursive: true });
-        const migration = { idx: 0, version: '6', when: 1, tag: '0000_entries', breakpoints: true };
-        const journal = { version: '7', dialect: 'sqlite', entries: [migration] };
-        writeFileSync(join(folder, 'meta/_journal.json'), JSON.stringify(journal));
-        const sqlOf = (table: string) => `CREATE TABLE ${table} (id INTEGER PRIMARY KEY, call TEXT, part INTEGER)`;
-        const prepared = registryOf((db) => {
-          const all = db.select().from(entries).prepare();
-          return { all: () => all.all().length };
-        });
-        const options = { file: dir.file(), repositories: prepared, migrations: folder };
+      test.runIf(strategy.inThread)(
+        'a migration, a pragma or a factory’s table that there is not is refused before there is a file',
+        async () => {
+          const folder = dir.file('drizzle');
+          mkdirSync(join(folder, 'meta'), { recursive: true });
+          const migration = { idx: 0, version: '6', when: 1, tag: '0000_entries', breakpoints: true };
+          const journal = { version: '7', dialect: 'sqlite', entries: [migration] };
+          writeFileSync(join(folder, 'meta/_journal.json'), JSON.stringify(journal));
+          const sqlOf = (table: string) => `CREATE TABLE ${table} (id INTEGER PRIMARY KEY, call TEXT, part INTEGER)`;
+          const prepared = registryOf((db) => {
+            const all = db.select().from(entries).prepare();
+            return { all: () => all.all().length };
+          });
+          const options = { file: dir.file(), repositories: prepared, migrations: folder };
 
-        writeFileSync(join(folder, '0000_entries.sql'), sqlOf('"entries'));
-        await expectRefused(options, MigrationError, /nothing was applied/);
-        writeFileSync(join(folder, '0000_entries.sql'), sqlOf('others'));
-        await expectRefused(options, Error, /no such table: entries/);
-        writeFileSync(join(folder, '0000_entries.sql'), sqlOf('entries'));
-        await expectRefused({ ...options, pragmas: { cache_sice: 1 } }, OptionError, /no pragma "cache_sice"/);
+          writeFileSync(join(folder, '0000_entries.sql'), sqlOf('"entries'));
+          await expectRefused(options, MigrationError, /nothing was applied/);
+          writeFileSync(join(folder, '0000_entries.sql'), sqlOf('others'));
+          await expectRefused(options, Error, /no such table: entries/);
+          writeFileSync(join(folder, '0000_entries.sql'), sqlOf('entries'));
+          await expectRefused({ ...options, pragmas: { cache_sice: 1 } }, OptionError, /no pragma "cache_sice"/);
 
-        const pragmas = { mmap_size: 1_000_000 };
-        await using db = await open({ ...options, strategy: strategy.name, pragmas });
-        expect(Object.keys(db.api.entries as object)).toContain('all');
-      });
+          const pragmas = { mmap_size: 1_000_000 };
+          await using db = await strategy.open({ ...options, pragmas });
+          expect(Object.keys(db.api.entries as object)).toContain('all');
+        },
+      );
 
       test('reading only what does not exist is refused', async () => {
         await expectRefused({ file: dir.file(), readonly: true }, StorageError, /no such file/);
@@ -178,55 +181,29 @@ export function misuse(strategy: StrategyUnderTest): void {
       });
 
       test.for([
-        [
-          'an async function as a handler',
-          HandlerError,
-          /entries\.writes\.go is an async function/,
-          () => ({
-            async go() {
-              await Promise.resolve();
-            },
-          }),
-        ],
-        ['a handler that is no function', HandlerError, /entries\.writes\.go is not a function/, () => ({ go: 42 })],
-        ['an async factory', HandlerError, /synchronous/, () => Promise.resolve({})],
-        [
-          'a factory that runs a statement',
-          ContextError,
-          /run by a factory/,
-          (db: WriteDatabase) => {
-            db.insert(entries).values({ call: 'factory', part: 1 }).run();
-            return {};
-          },
-        ],
-        [
-          'a factory that throws',
-          TypeError,
-          /of its own/,
-          () => {
-            throw new TypeError('of its own');
-          },
-        ],
-      ] as const)('%s is refused: nothing is written and nothing stays open', async ([, kind, message, writes]) => {
-        // A file that does not exist yet is not created. It would have no tables for a factory to run a statement on.
-        const orNoTable = new RegExp(`${message.source}|no such table`);
-        await expectRefused({ file: dir.file(), repositories: registryOf(writes) }, Error, orNoTable);
-        createLedger(dir.file());
-        for (const readonly of [false, true]) {
-          const options = readonly && strategy.name === 'per-context' ? { readonly } : {};
-          const opening = open({
-            file: dir.file(),
-            repositories: registryOf(writes),
-            strategy: strategy.name,
-            ...options,
-          });
-          expect((await rejection(opening, kind)).message).toMatch(message);
-          expect(dir.descriptors(), 'descriptors').toEqual([]);
-        }
-        expect(committed(dir)).toEqual([]);
-        const db = await openLedger(dir, strategy);
-        await db.api.entries.run('after', ['row']);
-      });
+        ['an async function as a handler', HandlerError, /entries\.writes\.go is an async function/, asyncHandler],
+        ['a handler that is no function', HandlerError, /entries\.writes\.go is not a function/, noFunction],
+        ['an async factory', HandlerError, /synchronous/, asyncFactory],
+        ['a factory that runs a statement', ContextError, /run by a factory/, runningFactory],
+        ['a factory that throws', TypeError, /of its own/, throwingFactory],
+      ] as const)(
+        '%s is refused: nothing is written and nothing stays open',
+        async ([, kind, message, repositories]) => {
+          // A file that does not exist yet is not created. It would have no tables for a factory to run a statement on.
+          const orNoTable = new RegExp(`${message.source}|no such table`);
+          await expectRefused({ file: dir.file(), repositories }, Error, orNoTable);
+          createLedger(dir.file());
+          for (const readonly of [false, true]) {
+            const options = readonly && strategy.name !== 'shared' ? { readonly } : {};
+            const opening = strategy.open({ file: dir.file(), repositories, ...options });
+            expect((await rejection(opening, kind)).message).toMatch(message);
+            expect(dir.descriptors(), 'descriptors').toEqual([]);
+          }
+          expect(committed(dir)).toEqual([]);
+          const db = await openLedger(dir, strategy);
+          await db.api.entries.run('after', ['row']);
+        },
+      );
     });
 
     describe('in a handler', () => {
@@ -266,9 +243,8 @@ export function misuse(strategy: StrategyUnderTest): void {
       test.runIf(strategy.inThread)('an asynchronous repository in a synchronous handler is refused', async () => {
         const asynchronous = defineAsyncRepository(entries);
         createLedger(dir.file());
-        await using db = await open({
+        await using db = await strategy.open({
           file: dir.file(),
-          strategy: strategy.name,
           repositories: defineRepositories(import.meta.url, {
             entries: defineRepository(entries, {
               writes: (_, { use }) => ({ go: () => Object.keys(use(asynchronous as never)).length }),
@@ -337,9 +313,8 @@ export function misuse(strategy: StrategyUnderTest): void {
         let kept: WriteDatabase | undefined;
         let ask: WriteTools['afterCommit'] | undefined;
         createLedger(dir.file());
-        const db = await open({
+        const db = await strategy.open({
           file: dir.file(),
-          strategy: strategy.name,
           repositories: registryOf((db, tools) => {
             kept = db;
             ask = tools.afterCommit;

@@ -22,7 +22,7 @@ import {
   perform,
 } from '../support/model.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
-import { STRATEGIES } from '../support/strategies.ts';
+import { IN_THREAD } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { turns } from '../support/waiting.ts';
 
@@ -127,7 +127,7 @@ const action: fc.Arbitrary<Action> = fc.record({
 const callers = fc.array(fc.array(action, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 8 });
 const batch = fc.constantFrom({}, { calls: 1 }, { calls: 3 });
 
-for (const strategy of STRATEGIES) {
+for (const strategy of IN_THREAD) {
   describe(strategy.name, () => {
     const dir = useTempDir();
 

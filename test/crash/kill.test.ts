@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { createLedger } from '../support/ledger.ts';
 import { openLedger } from '../support/open-ledger.ts';
-import { STRATEGIES } from '../support/strategies.ts';
+import { IN_THREAD } from '../support/strategies.ts';
 import { TempDir } from '../support/temp-dir.ts';
 
 const main = fileURLToPath(new URL('./writer-main.ts', import.meta.url));
@@ -66,7 +66,7 @@ async function killedAt(moment: Moment, child: ChildProcessWithoutNullStreams): 
 }
 
 describe(`killed at random moments (SEED=${SEED})`, () => {
-  test.concurrent.for(STRATEGIES)(
+  test.concurrent.for(IN_THREAD)(
     '$name: everything acknowledged is there, and nothing is half there',
     { timeout: 300_000 },
     async (strategy, { onTestFinished }) => {
@@ -76,7 +76,7 @@ describe(`killed at random moments (SEED=${SEED})`, () => {
       createLedger(file);
       const random = randomNumbers(SEED + strategy.name.length);
       const acknowledged: string[] = [];
-      const kills = Math.ceil(KILLS / STRATEGIES.length);
+      const kills = Math.ceil(KILLS / IN_THREAD.length);
       let next = startWriter(file, strategy.name, 0);
       dir.atEnd(() => next.kill('SIGKILL'));
       for (let run = 0; run < kills; run++) {

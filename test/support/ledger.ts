@@ -306,12 +306,16 @@ const transferRepository = defineRepository(transfers, {
 
 const auditRepository = defineRepository(audit);
 
-export const ledger = defineRepositories(import.meta.url, {
-  accounts: accountRepository,
-  transfers: transferRepository,
-  audit: auditRepository,
-  entries: entryRepository,
-});
+export const ledger = defineRepositories(
+  import.meta.url,
+  {
+    accounts: accountRepository,
+    transfers: transferRepository,
+    audit: auditRepository,
+    entries: entryRepository,
+  },
+  { errors: [Refusal] },
+);
 
 /** The database of the contract. */
 export type LedgerDatabase = Database<typeof ledger>;

@@ -222,7 +222,11 @@ async function recorded(log: string | undefined, way: () => unknown): Promise<vo
 }
 
 /** The contract's ledger, and asynchronous handlers for the table of entries. */
-export const mixed = defineRepositories(import.meta.url, { ...ledger.repositories, awaiting, plain, relay });
+export const mixed = defineRepositories(
+  import.meta.url,
+  { ...ledger.repositories, awaiting, plain, relay },
+  { errors: [Refusal] },
+);
 
 /** The database of both. */
 export type MixedDatabase = Database<typeof mixed>;

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { expect } from 'vitest';
-import { open, type OpenOptions } from '../../src/index.ts';
+import { type OpenOptions } from '../../src/index.ts';
 import { createLedger, ledger, type LedgerDatabase } from './ledger.ts';
 import { type StrategyUnderTest } from './strategies.ts';
 import { type TempDir } from './temp-dir.ts';
@@ -13,7 +13,7 @@ export async function openLedger(
 ): Promise<LedgerDatabase> {
   const file = options.file ?? dir.file();
   if (!existsSync(file)) createLedger(file as string);
-  const db = await open({ ...options, file, repositories: ledger, strategy: strategy.name });
+  const db = await strategy.open({ ...options, file, repositories: ledger });
   // A test that failed half-way may have left a gate shut.
   dir.atEnd(() => db.close({ drain: 2000 }));
   return db;

@@ -20,6 +20,8 @@ const local: Facts = {
   thread: 'main',
   openInThisProcess: 0,
   requested: 'auto',
+  heavy: false,
+  threads: 1,
 };
 const rollback = { journalMode: 'delete', walObtained: false } as const;
 const memory: Facts = {
@@ -62,14 +64,29 @@ describe('a strategy that cannot be safe here is refused, with what would work',
   ])('per-context on %s', (_, facts, message) => {
     const error = refusal({ ...facts, requested: 'per-context' });
     expect(error.message).toMatch(message);
-    expect(error).toMatchObject({ code: 'SLUICE_STRATEGY', strategy: 'per-context', alternatives: ['shared'] });
+    expect(error).toMatchObject({
+      code: 'SLUICE_STRATEGY',
+      strategy: 'per-context',
+      alternatives: ['shared', 'executor'],
+    });
   });
 
-  test.each(['executor', 'portable', 'remote'] as const)('%s, for it is not built in this version', (requested) => {
+  test('executor where a thread cannot import the registry’s module', () => {
+    const registry = { url: 'file:///app/gone.js', importable: false };
+    const error = refusal({ ...local, requested: 'executor', registry });
+    expect(error.message).toMatch(/must import the registry's module, and file:\/\/\/app\/gone\.js is no file/);
+    expect(error.alternatives).toEqual(['per-context', 'shared']);
+  });
+
+  test('executor in a thread that was itself started to own a database', () => {
+    expect(refusal({ ...local, requested: 'executor', thread: 'executor' }).message).toMatch(/threads without end/);
+  });
+
+  test.each(['portable', 'remote'] as const)('%s, for it is not built in this version', (requested) => {
     const error = refusal({ ...local, requested });
     expect(error.message).toMatch(/is not built in this version/);
     expect(error.message).toContain("'/data/ledger.db'");
-    expect(error.alternatives).toEqual(['per-context', 'shared']);
+    expect(error.alternatives).toEqual(['per-context', 'shared', 'executor']);
   });
 });
 
@@ -79,6 +96,10 @@ describe('the table, row by row', () => {
     ['temporary', temporary, 'shared', 'rollback', /temporary: every further connection would be another/],
     ['network', onNfs, 'shared', 'rollback', /nfs4, a network file system/],
     ['unknown', onFuse, 'shared', 'rollback', /fuse, which is not known to be local/],
+    ['heavy queries', { ...local, heavy: true }, 'executor', 'wal', /'heavy': a thread of its own runs them/],
+    ['several threads', { ...local, threads: 4 }, 'executor', 'wal', /4 threads call: one thread owns the database/],
+    ['heavy, for reading only', { ...local, readonly: true, heavy: true }, 'executor', 'wal', /'heavy'/],
+    ['heavy, WAL refused', { ...walRefused, heavy: true }, 'executor', 'rollback', /'heavy'/],
     ['read-only medium', readonlyMedium, 'per-context', 'rollback', /may not write the file, so every connection is a/],
     ['asked for reading only', { ...local, readonly: true }, 'per-context', 'wal', /opened for reading only/],
     [
@@ -102,6 +123,18 @@ describe('the table, row by row', () => {
 
   test('an earlier row wins: a read-only file on a network file system is first of all on the network', () => {
     expect(decide({ ...onNfs, readonly: true }).strategy).toBe('shared');
+  });
+  test('an earlier row wins: heavy queries in memory, or on a network file system, stay on one handle of this thread', () => {
+    expect(decide({ ...memory, heavy: true }).strategy).toBe('shared');
+    expect(decide({ ...onNfs, threads: 2 }).strategy).toBe('shared');
+  });
+  test('heavy queries stay here where no thread can import the registry’s module', () => {
+    const decision = decide({ ...local, heavy: true, registry: { url: 'app:registry', importable: false } });
+    expect(decision.strategy).toBe('per-context');
+    expect(decision.rejected.find(({ strategy }) => strategy === 'executor')?.because).toMatch(
+      /app:registry is no file/,
+    );
+    expect(decision.hazards.join(' ')).toMatch(/'heavy' or 'threads'.*cannot be imported/);
   });
   test('the WAL-reset bug does not matter to readers only', () => {
     expect(decide({ ...withBug, readonly: true }).strategy).toBe('per-context');
@@ -133,12 +166,22 @@ describe('rejected', () => {
     decide(facts).rejected.find((rejection) => rejection.strategy === strategy)?.because;
 
   test('a strategy that is not built says so and what it is for', () => {
-    expect(because(local, 'executor')).toMatch(/not built in this version.*hold up the event loop/);
     expect(because(local, 'remote')).toMatch(/not built in this version.*libSQL server/);
   });
   test('portable is the right one on a network file system and needless on a local one', () => {
     expect(because(onNfs, 'portable')).toMatch(/On nfs4 it would be the right one/);
     expect(because(local, 'portable')).toMatch(/This one needs none/);
+  });
+});
+
+describe('an executor', () => {
+  test('is taken on request in memory, where further connections are not possible', () => {
+    expect(decide({ ...memory, requested: 'executor' })).toMatchObject({ strategy: 'executor', journal: 'memory' });
+  });
+  test('that was not taken says what it costs, and one that was what it saves', () => {
+    const rejected = (facts: Facts, name: string) => decide(facts).rejected.find(({ strategy }) => strategy === name);
+    expect(rejected(local, 'executor')?.because).toMatch(/costs more than a short query/);
+    expect(rejected({ ...local, heavy: true }, 'per-context')?.because).toMatch(/on the event loop of its caller/);
   });
 });
 

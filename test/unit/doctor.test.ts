@@ -158,7 +158,7 @@ describe('doctor', () => {
     makeDatabase('wal');
     const { stdout } = sluice('doctor', file);
     expect(stdout).not.toContain('\u001b');
-    expect(stdout).toMatch(/\n {2}- executor: .* future\.\n/);
+    expect(stdout).toMatch(/\n {2}- executor: .* costs more than a short query.*\n/);
   });
 });
 

@@ -3,11 +3,11 @@ import { type DatabaseStats, type WriteStats } from '../../src/index.ts';
 import { type LedgerDatabase, Refusal } from '../support/ledger.ts';
 import { committed, openLedger } from '../support/open-ledger.ts';
 import { startPeer } from '../support/peer.ts';
-import { STRATEGIES } from '../support/strategies.ts';
+import { IN_THREAD } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { gate, rejection, until } from '../support/waiting.ts';
 
-for (const strategy of STRATEGIES) {
+for (const strategy of IN_THREAD) {
   describe(strategy.name, () => {
     const dir = useTempDir();
 

@@ -3,13 +3,13 @@ import { describe, expect, test, vi } from 'vitest';
 import { ConstraintError, TransactionEndedError } from '../../src/index.ts';
 import { batchChannel, callChannel } from '../../src/observe/trace.ts';
 import { openLedger } from '../support/open-ledger.ts';
-import { STRATEGIES } from '../support/strategies.ts';
+import { IN_THREAD } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { gate, rejection, turns } from '../support/waiting.ts';
 
 type Event = readonly [name: string, message: Readonly<Record<string, unknown>>];
 
-for (const strategy of STRATEGIES) {
+for (const strategy of IN_THREAD) {
   describe(strategy.name, () => {
     const dir = useTempDir();
 

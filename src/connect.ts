@@ -1,0 +1,179 @@
+import { type MessagePort, receiveMessageOnPort, threadId } from 'node:worker_threads';
+import { currentContext } from './context/context.ts';
+import { type Database } from './database.ts';
+import { ClosedError, ContextError, OptionError } from './errors.ts';
+import { refuseToBlock, sleepUntilAnswered } from './executor/blocking.ts';
+import { PortClient } from './executor/client.ts';
+import { decodeError } from './executor/error-codec.ts';
+import { type Greeting, type Notice } from './executor/given-ports.ts';
+import { PortStrategy } from './executor/port-strategy.ts';
+import { type Description, methodsOf } from './executor/protocol.ts';
+import { RemoteScope } from './executor/remote-scope.ts';
+import { describe } from './plain.ts';
+import { buildBlockingApi } from './repository/api.ts';
+import { type Method } from './repository/methods.ts';
+import { type BlockingApi, type ErrorClass, type Registry } from './repository/types.ts';
+import { SluiceDatabase } from './sluice-database.ts';
+
+/** A `Database` whose connections another thread has. */
+export interface ConnectedDatabase<G extends Registry = Registry> extends Database<G> {
+  /**
+   * The same methods, which block this thread until the answer is there and give it without a promise: for a worker thread
+   * that does one thing at a time. Refused with a `ContextError` on the main thread and on one that serves calls itself.
+   *
+   * @example
+   * const account = db.blocking.accounts.get(1);
+   */
+  readonly blocking: BlockingApi<G>;
+}
+
+/**
+ * Reaches a database of another thread through a port that its `db.port()` made. Calls, transactions, snapshots and contexts
+ * are those of any `Database`; handlers run in the thread that owns it. Closing it closes the port, and not the database.
+ *
+ * @param port from `workerData` or a message, where it was in the `transferList`
+ * @param repositories the registry that the database was opened with
+ * @example
+ * const db = connect(workerData.port, ledger);
+ * await db.api.transfers.send(1, 2, 500);
+ * @throws {OptionError} not a port of `db.port()`, one that was connected already, or of a database with other repositories
+ */
+export function connect<G extends Registry>(port: MessagePort, repositories: G): ConnectedDatabase<G> {
+  const greeting = readGreeting(port);
+  refuseOtherRepositories(greeting, repositories);
+  return new Connected<G>(
+    new Connection(port, greeting, repositories.errors ?? []),
+    greeting,
+    repositories.errors ?? [],
+  );
+}
+
+class Connected<G extends Registry> extends SluiceDatabase<G> implements ConnectedDatabase<G> {
+  readonly blocking: BlockingApi<G>;
+
+  constructor(strategy: Connection, greeting: Greeting, errors: readonly ErrorClass[]) {
+    super(strategy, greeting.decision, () => undefined, { ...greeting, errors });
+    const call = (method: Method, args: readonly unknown[]): unknown => {
+      refuseToBlock(method.label, greeting.servedBy === threadId);
+      const context = currentContext();
+      const scope = context?.scopes.get(strategy.owner);
+      if (scope?.entered === true && scope instanceof RemoteScope) return strategy.block(method, args, scope);
+      this.refuseIfClosed(method.label);
+      return strategy.block(method, args, undefined);
+    };
+    this.blocking = buildBlockingApi(strategy.methods, call) as BlockingApi<G>;
+  }
+}
+
+/** The strategy behind a control port. */
+class Connection extends PortStrategy {
+  readonly #control: MessagePort;
+  readonly #description: Description;
+
+  constructor(control: MessagePort, greeting: Greeting, errors: readonly ErrorClass[]) {
+    const { timeout, maxQueue, methods, pages } = greeting;
+    const limits = { timeout, inFlight: maxQueue + 1000, errors, costs: new Map<string, number>() };
+    const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, control));
+    if (writer === undefined) throw new OptionError('connect: the port leads nowhere');
+    super(methodsOf(methods), writer, readers);
+    this.#control = control;
+    this.#description = greeting;
+    control.on('message', this.#notice);
+    control.on('close', () => {
+      this.#refuse();
+    });
+    control.unref();
+    this.#receive();
+  }
+
+  /** Makes a call and sleeps until it is answered. */
+  block(method: Method, args: readonly unknown[], scope: RemoteScope | undefined): unknown {
+    const client = scope?.client ?? (method.access === 'write' ? this.writer : this.reader());
+    if (scope === undefined && method.access === 'write' && client.holding > 0) {
+      throw new ContextError(
+        `${method.label}: cannot block here: this thread has a transaction open, which could not go on; call it inside, or await it`,
+      );
+    }
+    const pending = client.submit(method, args, currentContext(), scope?.id ?? 0);
+    return sleepUntilAnswered(pending, {
+      page: client.page,
+      flush: () => {
+        client.flush();
+      },
+      receive: () => {
+        this.#receive();
+        client.receive();
+      },
+      expire: () => {
+        client.expire();
+      },
+    });
+  }
+
+  override close(): void {
+    void super.close();
+    this.#control.close();
+  }
+
+  #receive(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#control) as { message: Notice } | undefined;
+      if (received === undefined) return;
+      this.#notice(received.message);
+    }
+  }
+
+  readonly #notice = (notice: Notice): void => {
+    const client = this.clients()[notice.at];
+    switch (notice.kind) {
+      case 'line':
+        client?.attach(notice);
+        break;
+      case 'lost':
+        client?.lost(notice.cause === undefined ? undefined : decodeError(notice.cause));
+        break;
+      case 'refused': {
+        const { error } = notice;
+        client?.refuse(() => decodeError(error, new Error()) as Error);
+      }
+    }
+  };
+
+  /** The owner has closed the database, or its thread is gone. */
+  #refuse(): void {
+    const { file } = this.#description.decision.facts;
+    for (const client of this.clients()) {
+      client.lost(undefined);
+      client.refuse(
+        (label) => new ClosedError(`${label}: the thread that had ${file} open has closed it, or has ended`),
+      );
+    }
+  }
+}
+
+function readGreeting(port: unknown): Greeting {
+  if (typeof port !== 'object' || port === null || !('postMessage' in port)) {
+    throw new OptionError(`connect: the first argument is ${describe(port)}; give the port that db.port() made`);
+  }
+  const received = receiveMessageOnPort(port as MessagePort) as { message: Partial<Greeting> | undefined } | undefined;
+  const greeting = received?.message;
+  if (greeting?.kind === 'greeting') return greeting as Greeting;
+  throw new OptionError(
+    'connect: the port is none that db.port() made, was connected already, or its database is closed; each thread needs one of its own',
+  );
+}
+
+function refuseOtherRepositories({ methods }: Greeting, given: unknown): void {
+  const repositories = (given as Partial<Registry> | undefined)?.repositories;
+  if (typeof repositories !== 'object') {
+    throw new OptionError(
+      `connect: the second argument is ${describe(given)}; give what defineRepositories(import.meta.url, …) made`,
+    );
+  }
+  const there = [...new Set(methods.map(([repository]) => repository))].sort();
+  const here = Object.keys(repositories).sort();
+  if (String(there) === String(here)) return;
+  throw new OptionError(
+    `connect: the database has the repositories ${there.join(', ')}, and the registry ${here.join(', ')}; give the one it was opened with`,
+  );
+}

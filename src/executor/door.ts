@@ -1,0 +1,409 @@
+/** One port of a strategy, and what its callers have in flight: the server's end of protocol.ts. */
+import { type MessagePort } from 'node:worker_threads';
+import { CallSite } from '../context/call-site.ts';
+import { type Ambient, NO_SCOPES, runWithAmbient } from '../context/context.ts';
+import { Cursor, type Pulled } from '../connection/cursor.ts';
+import { type Scope } from '../context/scope.ts';
+import { type StrategyStats } from '../strategies/strategy.ts';
+import {
+  AbortError,
+  ContextError,
+  HandlerError,
+  markOutcome,
+  TransactionEndedError,
+  UnknownMethodError,
+} from '../errors.ts';
+import { type Method } from '../repository/methods.ts';
+import { type ErrorClass } from '../repository/types.ts';
+import { type Strategy } from '../strategies/strategy.ts';
+import { encodeError } from './error-codec.ts';
+import { Outbox } from './outbox.ts';
+import { type Answer, fromShared, type Line, type Request, type SentContext, type SentStep } from './protocol.ts';
+import { CannotCross, movable, pack, unpack } from './values.ts';
+import { WordProgress, Words } from './words.ts';
+
+/** What a door tells whoever keeps it. */
+export interface DoorEvents {
+  /** Why no more calls are accepted; `undefined` while they are. */
+  readonly refusal: () => Error | undefined;
+  /** A call was made. */
+  readonly called: () => void;
+  /** The port has closed. */
+  readonly closed: () => void;
+}
+
+/** A transaction or snapshot whose callback runs at the other end. */
+interface Held {
+  readonly scope: Scope;
+  readonly commit: () => void;
+  readonly undo: (error: Error) => void;
+}
+
+/** A call whose result is there. */
+interface Answered {
+  readonly id: number;
+  readonly method: Method;
+  readonly scope: number;
+  readonly took: number | undefined;
+}
+
+/** Milliseconds from which on callers are told how long a call kept the thread busy. */
+const LONG = 2;
+
+/** Ends a scope whose callback failed at the other end, where its error is. */
+class Undone extends Error {}
+
+/** Serves one port. */
+export class Door {
+  readonly #strategy: Strategy;
+  readonly #errors: readonly ErrorClass[];
+  readonly #port: MessagePort;
+  readonly #words: Words;
+  readonly #events: DoorEvents;
+  readonly #outbox: Outbox<Answer>;
+  readonly #held = new Map<number, Held>();
+  /** Calls of handlers that yield, between two steps. */
+  readonly #cursors = new Map<number, Cursor>();
+  /** Scopes that ended before they had begun, because their caller gave up. */
+  readonly #endedEarly = new Set<number>();
+  readonly #aborts = new Map<number, AbortController>();
+  #gone = false;
+
+  constructor(strategy: Strategy, errors: readonly ErrorClass[], { port, page }: Line, events: DoorEvents) {
+    this.#strategy = strategy;
+    this.#errors = errors;
+    this.#port = port;
+    this.#words = new Words([page]);
+    this.#events = events;
+    this.#outbox = new Outbox<Answer>(
+      port,
+      (answer, error) => {
+        this.#cannotSend(answer, error);
+      },
+      () => {
+        // Wakes whoever waits without an event loop.
+        Atomics.add(page, 0, 1);
+        Atomics.notify(page, 0);
+      },
+    );
+    port.on('message', (batch: readonly Request[]) => {
+      for (const request of batch) this.#accept(request);
+    });
+    port.on('close', () => {
+      this.#close();
+    });
+  }
+
+  /** Sends new figures. */
+  tell(stats: StrategyStats): void {
+    this.#outbox.push(['stats', stats]);
+  }
+
+  /** Sends what is left, and closes the port. */
+  close(): void {
+    this.#outbox.flush();
+    this.#port.close();
+  }
+
+  #accept(request: Request): void {
+    switch (request[0]) {
+      case 'call':
+        this.#call(request);
+        break;
+      case 'begin':
+        this.#begin(request);
+        break;
+      case 'advance':
+        this.#advance(request);
+        break;
+      case 'checkpoint':
+        this.#checkpoint(request);
+        break;
+      case 'end':
+        this.#end(request[1], request[2]);
+        break;
+      case 'abort':
+        this.#aborts.get(request[1])?.abort();
+        break;
+      case 'page':
+        this.#words.add(request[1]);
+    }
+  }
+
+  #call([, id, word, scope, repository, name, args, buffers, sent]: Extract<
+    Request,
+    readonly ['call', ...unknown[]]
+  >): void {
+    this.#events.called();
+    const method = this.#strategy.methods.get(repository)?.get(name);
+    if (method === undefined) {
+      const message = `${repository}.${name}: there is no such method here`;
+      this.#fail(id, new UnknownMethodError(message, { repository, method: name }));
+      return;
+    }
+    const progress = new WordProgress(this.#words, word);
+    // A write of its own says so itself, when its turn has come.
+    if ((method.access === 'read' || scope !== 0) && !progress.start()) {
+      this.#fail(id, givenUp(method.label), 'not-started');
+      return;
+    }
+    const around = this.#around(id, sent, progress);
+    const values = unpack(args, buffers) as readonly unknown[];
+    let result: Promise<unknown>;
+    const since = performance.now();
+    try {
+      result = runWithAmbient(around, () => this.#run(scope, method, values, around));
+    } catch (error) {
+      result = Promise.reject(error);
+    }
+    const busy = performance.now() - since;
+    const took = busy >= LONG ? busy : undefined;
+    result.then(
+      (value) => {
+        this.#aborts.delete(id);
+        this.#answer({ id, method, scope, took }, value);
+      },
+      (error: unknown) => {
+        this.#fail(id, error);
+      },
+    );
+  }
+
+  #run(scope: number, method: Method, args: readonly unknown[], around: Ambient): Promise<unknown> {
+    if (scope !== 0) {
+      const held = this.#held.get(scope);
+      if (held !== undefined) return held.scope.call(method, args, around);
+      return Promise.reject(ended(method.label));
+    }
+    const refusal = this.#refusal(method.label);
+    return refusal === undefined ? this.#strategy.call(method, args, around) : Promise.reject(refusal);
+  }
+
+  #advance([, id, word, scope, number, how, repository, name, args, buffers, sent]: Extract<
+    Request,
+    readonly ['advance', ...unknown[]]
+  >): void {
+    this.#events.called();
+    const method = this.#strategy.methods.get(repository)?.get(name);
+    if (method?.gives !== 'items') {
+      const message = `${repository}.${name}: there is no such handler here`;
+      this.#fail(id, new UnknownMethodError(message, { repository, method: name }));
+      return;
+    }
+    const progress = new WordProgress(this.#words, word);
+    if (!progress.start()) {
+      this.#fail(id, givenUp(method.label), 'not-started');
+      return;
+    }
+    const around = this.#around(id, sent, progress);
+    let cursor = this.#cursors.get(number);
+    if (cursor === undefined && args !== undefined) {
+      cursor = new Cursor(method, unpack(args, buffers) as readonly unknown[]);
+      this.#cursors.set(number, cursor);
+    }
+    runWithAmbient(around, () => this.#step(scope, cursor, how, method, around)).then(
+      ({ items, done, failure }) => {
+        if (done) this.#cursors.delete(number);
+        const encoded = failure === undefined ? undefined : encodeError(failure.error, this.#errors);
+        this.#answer({ id, method, scope, took: undefined }, { items, done, failure: encoded } satisfies SentStep);
+      },
+      (error: unknown) => {
+        this.#fail(id, error);
+      },
+    );
+  }
+
+  async #step(
+    scope: number,
+    cursor: Cursor | undefined,
+    how: 'pull' | 'end',
+    method: Method,
+    around: Ambient,
+  ): Promise<Pulled> {
+    if (cursor === undefined) {
+      if (how === 'end') return { items: [], done: true };
+      throw new ContextError(`${method.label}: the thread that it was reading in had to be replaced; stream again`);
+    }
+    if (scope === 0) {
+      const refusal = this.#refusal(method.label);
+      if (refusal !== undefined) throw refusal;
+      return this.#strategy.advance(cursor, how, around);
+    }
+    const held = this.#held.get(scope);
+    if (held === undefined) throw ended(method.label);
+    return held.scope.advance(cursor, how, around);
+  }
+
+  #begin([, id, word, outer, what, sent, stream]: Extract<Request, readonly ['begin', ...unknown[]]>): void {
+    this.#events.called();
+    const progress = new WordProgress(this.#words, word);
+    const around = this.#around(id, sent, progress);
+    const inside = (scope: Scope): Promise<void> => this.#hold(id, scope, progress);
+    const begin = (): Promise<void> => {
+      if (outer !== 0) {
+        const held = this.#held.get(outer);
+        return held === undefined ? Promise.reject(ended(what)) : held.scope[what](inside, around);
+      }
+      const refusal = this.#refusal(what);
+      if (refusal !== undefined) return Promise.reject(refusal);
+      if (stream === undefined) return this.#strategy[what](inside, around);
+      const wanted = (): void => {
+        this.#send(['wanted', id]);
+      };
+      return this.#strategy.snapshot(inside, around, { label: stream, site: new CallSite(), wanted });
+    };
+    runWithAmbient(around, begin).then(
+      () => {
+        this.#left(id);
+        this.#send(['value', id, undefined, undefined]);
+      },
+      (error: unknown) => {
+        this.#left(id);
+        if (error instanceof Undone) this.#send(['value', id, undefined, undefined]);
+        else this.#fail(id, error);
+      },
+    );
+  }
+
+  #checkpoint([, id, word, sent]: Extract<Request, readonly ['checkpoint', ...unknown[]]>): void {
+    this.#events.called();
+    const progress = new WordProgress(this.#words, word);
+    const around = this.#around(id, sent, progress);
+    const refusal = this.#refusal('checkpoint');
+    const run = (): ReturnType<Strategy['checkpoint']> =>
+      refusal === undefined ? this.#strategy.checkpoint(around) : Promise.reject(refusal);
+    // It holds nothing back that could be undone: whoever gives it up while it waits finds that it did not start.
+    runWithAmbient(around, run).then(
+      (report) => {
+        this.#aborts.delete(id);
+        this.#send(['value', id, report, undefined]);
+      },
+      (error: unknown) => {
+        this.#fail(id, error);
+      },
+    );
+  }
+
+  /** The callback of a scope, as this end has it: it settles when the other end says so, or is gone. */
+  #hold(id: number, scope: Scope, progress: WordProgress): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#gone || this.#endedEarly.delete(id) || !progress.start()) {
+        reject(new Undone());
+        return;
+      }
+      this.#held.set(id, { scope, commit: resolve, undo: reject });
+      this.#send(['begun', id]);
+    });
+  }
+
+  #end(id: number, how: 'commit' | 'undo'): void {
+    const held = this.#held.get(id);
+    if (held === undefined) {
+      if (how === 'undo') this.#endedEarly.add(id);
+      return;
+    }
+    this.#held.delete(id);
+    if (how === 'commit') held.commit();
+    else held.undo(new Undone());
+  }
+
+  #left(id: number): void {
+    this.#aborts.delete(id);
+    this.#held.delete(id);
+    this.#endedEarly.delete(id);
+  }
+
+  #around(id: number, sent: SentContext | undefined, progress: WordProgress): Ambient {
+    if (sent === undefined) {
+      return { deadline: undefined, signal: undefined, label: undefined, scopes: NO_SCOPES, progress };
+    }
+    let signal: AbortSignal | undefined;
+    if (sent.abortable) {
+      const controller = new AbortController();
+      this.#aborts.set(id, controller);
+      ({ signal } = controller);
+    }
+    const deadline = sent.deadline === undefined ? undefined : fromShared(sent.deadline);
+    return { deadline, signal, label: sent.label, scopes: NO_SCOPES, progress };
+  }
+
+  #refusal(label: string): Error | undefined {
+    const refusal = this.#events.refusal();
+    if (refusal === undefined) return undefined;
+    refusal.message = `${label}: ${refusal.message}`;
+    markOutcome(refusal, 'not-started');
+    return refusal;
+  }
+
+  #answer({ id, method, scope, took }: Answered, value: unknown): void {
+    if (typeof value !== 'object' || value === null) {
+      if (typeof value !== 'function' && typeof value !== 'symbol') {
+        this.#send(['value', id, value, undefined, took]);
+        return;
+      }
+    }
+    try {
+      const packed = pack(value, 'the result');
+      // Only what a table's own method has just read is known to be nobody else's.
+      const moved = method.own ? [] : movable(packed.value);
+      if (!this.#gone) this.#outbox.push(['value', id, packed.value, packed.buffers, took], moved);
+    } catch (error) {
+      this.#fail(id, resultCannotCross(method, error, scope));
+    }
+  }
+
+  #fail(id: number, error: unknown, outcome?: 'not-started'): void {
+    this.#aborts.delete(id);
+    if (outcome !== undefined) markOutcome(error, outcome);
+    this.#send(['error', id, encodeError(error, this.#errors)]);
+  }
+
+  #send(answer: Answer): void {
+    if (!this.#gone) this.#outbox.push(answer);
+  }
+
+  #cannotSend(answer: Answer, error: unknown): void {
+    if (answer[0] === 'value') {
+      const failure = new HandlerError(`a result cannot cross a thread: ${String(error)}`, { cause: error });
+      markOutcome(failure, 'committed');
+      this.#send(['error', answer[1], encodeError(failure)]);
+    }
+  }
+
+  /** The thread at the other end died, or closed its database: whatever it held is undone, and the lane goes on. */
+  #close(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    for (const { undo } of [...this.#held.values()].reverse()) undo(new Undone());
+    this.#held.clear();
+    // Their `finally` runs; nobody is left to be told how that went.
+    for (const cursor of this.#cursors.values())
+      this.#strategy.advance(cursor, 'end', undefined).catch(() => undefined);
+    this.#cursors.clear();
+    for (const controller of this.#aborts.values()) controller.abort();
+    this.#aborts.clear();
+    this.#events.closed();
+  }
+}
+
+function resultCannotCross(method: Method, error: unknown, scope: number): unknown {
+  if (!(error instanceof CannotCross)) return error;
+  const failure = new HandlerError(`${method.label}: ${error.message}, and cannot cross a thread; return plain data`, {
+    cause: error,
+  });
+  // Inside a transaction what becomes of it is the transaction's to say.
+  if (method.access === 'write' && scope === 0) markOutcome(failure, 'committed');
+  return failure;
+}
+
+function givenUp(label: string): AbortError {
+  return new AbortError(`${label}: was given up by its caller`);
+}
+
+function ended(label: string): TransactionEndedError {
+  const error = new TransactionEndedError(
+    `${label}: its transaction or snapshot has ended; await every call inside the callback`,
+  );
+  error.outcome = 'not-started';
+  return error;
+}

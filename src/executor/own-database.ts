@@ -1,0 +1,78 @@
+import { ClosedError, StrategyError } from '../errors.ts';
+import { openHere } from '../open.ts';
+import { readOptions } from '../options.ts';
+import { isPlain } from '../plain.ts';
+import { type Registry } from '../repository/types.ts';
+import { encodeError } from './error-codec.ts';
+import { describeMethods } from './protocol.ts';
+import { Switchboard } from './switchboard.ts';
+import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
+
+/** Opens the database in this thread. What it returns obeys the keeper's orders. */
+export async function ownDatabase(
+  module: Record<string, unknown>,
+  { registry, names, options }: ThreadStart,
+  report: (message: Report) => void,
+): Promise<(order: Order) => void> {
+  const repositories = findRegistry(module, registry, names);
+  const settings = readOptions({ ...options, repositories });
+  const { strategy, decision, leave } = await openHere(settings);
+  const switchboard = new Switchboard(strategy, settings.errors);
+
+  async function drain(): Promise<void> {
+    switchboard.refuse(decision.facts.file);
+    await strategy.idle();
+    report({ kind: 'drained' });
+  }
+  async function close(): Promise<void> {
+    let failure: unknown;
+    try {
+      await strategy.close();
+    } catch (error) {
+      failure = error;
+    }
+    leave();
+    switchboard.close();
+    report({ kind: 'closed', error: failure === undefined ? undefined : encodeError(failure) });
+  }
+
+  const { timeout, maxQueue } = settings;
+  report({ kind: 'ready', decision, methods: describeMethods(strategy.methods), timeout, maxQueue });
+  return (order) => {
+    switch (order.kind) {
+      case 'serve':
+        switchboard.serve(order.port, order.page);
+        break;
+      case 'drain':
+        void drain();
+        break;
+      case 'abandon':
+        strategy.abandon((label) => new ClosedError(`${label}: ${order.because}`));
+        break;
+      case 'close':
+        void close();
+    }
+  };
+}
+
+/** The registry among its module's exports: made for this url, and with these repositories. */
+function findRegistry(module: Record<string, unknown>, url: string, names: readonly string[]): Registry {
+  const registries = new Set(Object.values(module).filter(isRegistry));
+  const found = [...registries].filter(
+    (each) => String(Object.keys(each.repositories)) === String(names) && each.url === url,
+  );
+  const [first] = found;
+  if (first !== undefined && found.length === 1) return first;
+  const names_ = names.join(', ');
+  throw new StrategyError(
+    first === undefined
+      ? `executor: ${url} exports no registry of ${names_}; export what defineRepositories(import.meta.url, …) makes there, ` +
+          'under any name, so that a worker thread can import it'
+      : `executor: ${url} exports ${found.length} registries of ${names_}; export one of them only`,
+    { strategy: 'executor', alternatives: ['per-context', 'shared'] },
+  );
+}
+
+function isRegistry(value: unknown): value is Registry {
+  return isPlain(value) && typeof value.url === 'string' && isPlain(value.repositories);
+}

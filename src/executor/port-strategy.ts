@@ -1,0 +1,112 @@
+/**
+ * A strategy whose connections other threads have: one thread that writes, and perhaps some that only read. Each is reached
+ * through a {@link PortClient}.
+ *
+ * A read goes to the reader with the least to do, by what its calls took before, or to the writer where there are no readers. It sees every write that was
+ * acknowledged before it was made: the write was committed before its answer left, and the read begins after it has arrived.
+ */
+import { type Ambient } from '../context/context.ts';
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
+import { type Holding } from '../lanes/holding.ts';
+import { type Scope } from '../context/scope.ts';
+import { type CheckpointReport } from '../maintenance/checkpoint.ts';
+import { type Method, type MethodTable } from '../repository/methods.ts';
+import { type Strategy, type StrategyStats } from '../strategies/strategy.ts';
+import { type PortClient } from './client.ts';
+
+/** Calls through ports. */
+export class PortStrategy implements Strategy {
+  readonly owner = {};
+  readonly methods: MethodTable;
+  readonly writer: PortClient;
+  readonly readers: readonly PortClient[];
+  #next = 0;
+  /** Where the generators of handlers that yield are. */
+  readonly #cursors = new WeakMap<Cursor, PortClient>();
+
+  constructor(methods: MethodTable, writer: PortClient, readers: readonly PortClient[]) {
+    this.methods = methods;
+    this.writer = writer;
+    this.readers = readers;
+  }
+
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
+    const client = method.access === 'write' ? this.writer : this.reader();
+    return client.call(method, args, context);
+  }
+
+  transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return this.writer.hold('transaction', run, context);
+  }
+
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
+    let client = this.#cursors.get(cursor);
+    if (client === undefined) this.#cursors.set(cursor, (client = this.reader()));
+    return client.advance(cursor, how, context);
+  }
+
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined, holding?: Holding): Promise<T> {
+    return this.reader().hold('snapshot', run, context, undefined, holding);
+  }
+
+  /** The WAL is the writer's affair. */
+  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    return this.writer.checkpoint(context);
+  }
+
+  running(): readonly string[] {
+    return this.clients().flatMap((client) => client.running());
+  }
+
+  /** What the threads last said, a few milliseconds ago at most. */
+  stats(): StrategyStats {
+    const writer = this.writer.stats;
+    const all = [writer, ...this.readers.map(({ stats }) => stats)];
+    const sum = (count: (stats: StrategyStats['readers']) => number): number =>
+      all.reduce((total, stats) => total + (stats === undefined ? 0 : count(stats.readers)), 0);
+    const oldest = all
+      .map((stats) => stats?.readers.oldest)
+      .reduce((one, other) => ((other?.heldFor ?? 0) > (one?.heldFor ?? 0) ? other : one), undefined);
+    return {
+      writes: writer?.writes,
+      readers: {
+        open: sum(({ open }) => open),
+        leased: sum(({ leased }) => leased),
+        waiting: sum(({ waiting }) => waiting),
+        oldest,
+        repaired: sum(({ repaired }) => repaired),
+        discarded: sum(({ discarded }) => discarded),
+      },
+      wal: writer?.wal,
+      advice: [...new Set(all.flatMap((stats) => stats?.advice ?? []))],
+    };
+  }
+
+  async idle(): Promise<void> {
+    await Promise.all(this.clients().map((client) => client.idle()));
+  }
+
+  abandon(reason: (label: string) => Error): string[] {
+    return this.clients().flatMap((client) => client.abandon(reason));
+  }
+
+  close(): void | Promise<void> {
+    for (const client of this.clients()) client.close();
+  }
+
+  protected clients(): readonly PortClient[] {
+    return [this.writer, ...this.readers];
+  }
+
+  /** The client for a read; of several that are as busy, each in turn. */
+  reader(): PortClient {
+    let best: PortClient | undefined;
+    const { length } = this.readers;
+    for (let at = 0; at < length; at++) {
+      const client = this.readers[(this.#next + at) % length];
+      if (client?.attached === true && (best === undefined || client.load < best.load)) best = client;
+    }
+    this.#next += 1;
+    return best ?? this.writer;
+  }
+}

@@ -1,0 +1,76 @@
+import { type Ambient } from '../context/context.ts';
+import { Tenant } from '../context/holders.ts';
+import { type Cursor, type Pulled } from '../connection/cursor.ts';
+import { type Scope } from '../context/scope.ts';
+import { type Method } from '../repository/methods.ts';
+import { TransactionEndedError } from '../errors.ts';
+import { type PortClient } from './client.ts';
+
+/** A transaction or snapshot whose connection another thread holds, while its callback runs here. */
+export class RemoteScope implements Scope {
+  readonly id: number;
+  readonly label: string;
+  readonly tenant: Tenant;
+  readonly client: PortClient;
+  readonly #parent: RemoteScope | undefined;
+  #open = true;
+  #abandoned = false;
+  #left = false;
+
+  constructor(client: PortClient, id: number, label: string, parent: RemoteScope | undefined) {
+    this.client = client;
+    this.id = id;
+    this.label = label;
+    this.#parent = parent;
+    // What others of this thread wait for while it runs; the lane itself is not of this thread.
+    this.tenant = parent?.tenant ?? new Tenant(label);
+  }
+
+  get entered(): boolean {
+    return this.#open || (this.#abandoned && !this.#left);
+  }
+
+  isWithin(other: Scope): boolean {
+    return this === other || this.#parent?.isWithin(other) === true;
+  }
+
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
+    return this.#refusal(method.label) ?? this.client.call(method, args, context, this.id);
+  }
+
+  advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
+    return this.#refusal(cursor.method.label) ?? this.client.advance(cursor, how, context, this.id);
+  }
+
+  transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return this.#refusal('transaction') ?? this.client.hold('transaction', run, context, this);
+  }
+
+  snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
+    return this.#refusal('snapshot') ?? this.client.hold('snapshot', run, context, this);
+  }
+
+  leave(): void {
+    this.#left = true;
+  }
+
+  /** Its callback has settled: a call that comes later is refused. */
+  end(): void {
+    this.#open = false;
+  }
+
+  /** It ended under its callback: the deadline, a close, or the death of its thread. */
+  abandon(): void {
+    if (this.#open) this.#abandoned = true;
+    this.#open = false;
+  }
+
+  #refusal(label: string): Promise<never> | undefined {
+    if (this.#open) return undefined;
+    const error = new TransactionEndedError(
+      `${label}: its ${this.label} has ended; await every call inside the callback`,
+    );
+    error.outcome = 'not-started';
+    return Promise.reject(error);
+  }
+}

@@ -1,0 +1,32 @@
+/** What a thread that owns a database and its keeper say to each other, beside the ports of protocol.ts. */
+import { type MessagePort } from 'node:worker_threads';
+import { type OpenOptions } from '../options.ts';
+import { type EncodedError } from './error-codec.ts';
+import { type Description } from './protocol.ts';
+import { type Page } from './words.ts';
+
+/** `workerData` of the thread. */
+export interface ThreadStart {
+  readonly registry: string;
+  /** The names of the registry's repositories, by which it is found among the exports of its module. */
+  readonly names: readonly string[];
+  readonly options: Omit<OpenOptions, 'repositories'>;
+}
+
+/** To the thread. */
+export type Order =
+  | { readonly kind: 'serve'; readonly port: MessagePort; readonly page: Page }
+  /** Accept no more calls, and say when what was accepted has ended. */
+  | { readonly kind: 'drain' }
+  /** Give up on whatever has not ended. */
+  | { readonly kind: 'abandon'; readonly because: string }
+  | { readonly kind: 'close' };
+
+/** From the thread. */
+export type Report =
+  | ({ readonly kind: 'ready' } & Description)
+  /** It could not open the database. */
+  | { readonly kind: 'failed'; readonly error: EncodedError }
+  | { readonly kind: 'drained' }
+  | { readonly kind: 'closed'; readonly error: EncodedError | undefined }
+  | { readonly kind: 'warning'; readonly message: string; readonly type: string; readonly code: string | undefined };

@@ -1,0 +1,154 @@
+/**
+ * One thread owns the connection that writes, and others may own readers; callers submit and await a future. Inside each
+ * thread runs an ordinary strategy.
+ */
+import { fileURLToPath } from 'node:url';
+import { type MessagePort } from 'node:worker_threads';
+import { type PathFacts } from '../connection/facts.ts';
+import { PortClient } from '../executor/client.ts';
+import { PortStrategy } from '../executor/port-strategy.ts';
+import { type Description, methodsOf } from '../executor/protocol.ts';
+import { type Caller, OwningThread, type ThreadPlan } from '../executor/thread.ts';
+import { type ThreadStart } from '../executor/thread-messages.ts';
+import { newPage } from '../executor/words.ts';
+import { type Settings } from '../options.ts';
+
+/** Milliseconds that a thread is waited for after everything in it was given up; then it is left to itself. */
+const LEAVE_AFTER = 1000;
+
+/** What the threads of one database are, and say of themselves. */
+export interface Threads {
+  readonly writer: OwningThread;
+  readonly readers: readonly OwningThread[];
+  readonly description: Description;
+}
+
+/**
+ * Starts the threads: the one that writes, which creates and migrates the file, and then the readers.
+ *
+ * @throws what opening the database throws in the thread, as the same class
+ */
+export async function startThreads(settings: Settings, path: PathFacts): Promise<Threads> {
+  const { resourceLimits, readerThreads } = settings;
+  const plan = (options: object, name: string): ThreadPlan => ({
+    start: threadStart(settings, path, options),
+    name,
+    resourceLimits,
+    restart: path.storage.kind === 'memory' || path.storage.kind === 'temporary' ? 'never' : 'always',
+  });
+  const writer = new OwningThread(plan({ migrations: text(settings.migrations) }, 'sluice'));
+  const readers: OwningThread[] = [];
+  const description = await writer.start();
+  // Without WAL a reader would keep the writer from committing, and in memory it would find another database.
+  const count = description.decision.facts.walObtained || settings.readonly ? readerThreads : 0;
+  try {
+    for (let at = 0; at < count; at++) {
+      readers.push(new OwningThread(plan({ readonly: true }, `sluice reader ${at + 1}`)));
+    }
+    await Promise.all(readers.map((reader) => reader.start()));
+  } catch (error) {
+    await Promise.allSettled([writer, ...readers].map((thread) => thread.close()));
+    throw error;
+  }
+  return { writer, readers, description };
+}
+
+/** The strategy `executor`. */
+export class Executor extends PortStrategy {
+  readonly exchanges: readonly OwningThread[];
+  readonly #threads: Threads;
+  #leaving: NodeJS.Timeout | undefined;
+  /** Resolves when it is time to leave the threads to themselves. */
+  readonly #left: Promise<undefined>;
+  #leave!: () => void;
+
+  constructor(threads: Threads, settings: Settings) {
+    const { description, writer, readers } = threads;
+    const costs = new Map<string, number>();
+    super(
+      methodsOf(description.methods),
+      callThrough(writer, settings, costs),
+      readers.map((reader) => callThrough(reader, settings, costs)),
+    );
+    this.#threads = threads;
+    this.exchanges = [writer, ...readers];
+    this.#left = new Promise((resolve) => {
+      this.#leave = () => {
+        resolve(undefined);
+      };
+    });
+  }
+
+  override async idle(): Promise<void> {
+    await super.idle();
+    await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
+  }
+
+  override abandon(reason: (label: string) => Error): string[] {
+    const labels = super.abandon(reason);
+    for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
+    this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
+    return labels;
+  }
+
+  override async close(): Promise<void> {
+    // The writer last: it empties the WAL into the database, which a reader would prevent.
+    const ended = (async () => {
+      await Promise.all(this.#threads.readers.map((reader) => reader.close()));
+      await this.#threads.writer.close();
+      return 'ended' as const;
+    })();
+    if ((await this.#orLeft(ended)) !== 'ended') {
+      ended.catch(() => undefined);
+      for (const thread of this.#all()) thread.leave();
+    }
+    clearTimeout(this.#leaving);
+    await super.close();
+  }
+
+  #all(): readonly OwningThread[] {
+    return [this.#threads.writer, ...this.#threads.readers];
+  }
+
+  /** Waits for it; for a moment only, when everything was given up. */
+  #orLeft<T>(done: Promise<T>): Promise<T | undefined> {
+    return Promise.race([done, this.#left]);
+  }
+}
+
+function callThrough(
+  thread: OwningThread,
+  { timeout, maxQueue, batch, errors }: Settings,
+  costs: Map<string, number>,
+): PortClient {
+  const page = newPage();
+  // The lane itself refuses what is more than `maxQueue`; what runs in a batch does not wait any more.
+  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, costs });
+  const caller: Caller = {
+    page,
+    attach: (port: MessagePort) => {
+      client.attach({ port });
+    },
+    lost: (cause) => {
+      client.lost(cause);
+    },
+    refuse: (reason) => {
+      client.refuse(reason);
+    },
+  };
+  thread.add(caller);
+  return client;
+}
+
+function threadStart(settings: Settings, { file }: PathFacts, options: object): ThreadStart {
+  const { url, repositories, durability, readers, timeout, maxQueue, batch, pragmas, readonly } = settings;
+  return {
+    registry: url,
+    names: Object.keys(repositories),
+    options: { file, durability, readers, timeout, maxQueue, batch, pragmas, readonly, ...options },
+  };
+}
+
+function text(place: string | URL | undefined): string | undefined {
+  return place instanceof URL ? fileURLToPath(place) : place;
+}

@@ -1,0 +1,280 @@
+/** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
+import { rmSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import {
+  ClosedError,
+  ExecutorError,
+  open,
+  StrategyError,
+  TimeoutError,
+  TransactionEndedError,
+} from '../../src/index.ts';
+import { hostile } from '../support/hostile.ts';
+import { openHostile } from '../support/open-hostile.ts';
+import { committed, expectNoTransaction } from '../support/open-ledger.ts';
+import { TempDir, useTempDir } from '../support/temp-dir.ts';
+import { gate, rejection } from '../support/waiting.ts';
+
+/** Steps that SQLite counts for seconds. */
+const SECONDS = 6_000_000;
+
+describe('a thread that dies', () => {
+  const dir = useTempDir();
+  beforeEach(() => {
+    process.env.HOSTILE_COMMIT = dir.file('commit');
+    process.env.HOSTILE_IMPORT = dir.file('import');
+  });
+  afterEach(() => {
+    delete process.env.HOSTILE_COMMIT;
+    delete process.env.HOSTILE_IMPORT;
+  });
+
+  test('while a write runs rejects it as rolled back, and runs what was queued, in order', async () => {
+    // | a, in one batch | fatal, in the same  | b, c           |
+    // |-----------------|---------------------|----------------|
+    // | inserts         |                     | are queued     |
+    // |                 | inserts, exits      |                |
+    // | is rejected     | is rejected         |                |
+    // |                 |                     | run, on the new thread |
+    const db = await openHostile(dir);
+    // A caller that has been alone is served at once: it is in no batch with those that come after it.
+    const alone = Promise.allSettled([db.api.hostile.add('alone')]);
+    const calls = [db.api.hostile.add('a'), db.api.hostile.addAndExit('fatal')].map((call) =>
+      rejection(call, ExecutorError),
+    );
+    const after = ['b', 'c', 'd'].map((call) => db.api.hostile.add(call));
+    for (const error of await Promise.all(calls)) {
+      expect(error).toMatchObject({ code: 'SLUICE_EXECUTOR', outcome: 'rolled-back' });
+    }
+    expect((await calls[1])?.message).toMatch(
+      /^hostile\.addAndExit: the thread .* died while it was running; nothing of it/,
+    );
+    expect(await Promise.all(after)).toEqual([1, 1, 1]);
+    await alone;
+    expect(committed(dir).filter((row) => row !== 'alone/1')).toEqual(['b/1', 'c/1', 'd/1']);
+    expectNoTransaction(dir);
+  });
+
+  test('while a read runs rejects it, and the next one is answered', async () => {
+    const db = await openHostile(dir);
+    const error = await rejection(db.api.hostile.readAndExit(), ExecutorError);
+    expect(error.outcome).toBeUndefined();
+    expect(error.cause).toMatchObject({ message: expect.stringContaining('code 4') as string });
+    expect(await db.api.hostile.listed()).toEqual([]);
+  });
+
+  test.for([
+    ['before', []],
+    ['after', ['a/1']],
+  ] as const)('at a COMMIT (%s it) leaves that write unknown, and only that one', async ([when, kept]) => {
+    const db = await openHostile(dir);
+    writeFileSync(dir.file('commit'), when);
+    const unknown = await rejection(db.api.hostile.add('a'), ExecutorError);
+    expect(unknown.outcome).toBe('unknown');
+    rmSync(dir.file('commit'));
+    await db.api.hostile.add('b');
+    expect(committed(dir)).toEqual([...kept, 'b/1']);
+  });
+
+  test('after a COMMIT, before the answer, says that the write was committed', async () => {
+    const db = await openHostile(dir);
+    const error = await rejection(db.api.hostile.addAndExitAfterCommit('a'), ExecutorError);
+    expect(error).toMatchObject({
+      outcome: 'committed',
+      message: expect.stringContaining('its result is lost') as string,
+    });
+    await db.api.hostile.add('b');
+    expect(committed(dir)).toEqual(['a/1', 'b/1']);
+  });
+
+  test('under a transaction undoes it, refuses its calls, and the lane goes on', async () => {
+    const db = await openHostile(dir);
+    const log: unknown[] = [];
+    const transaction = rejection(
+      db.transaction(async (api) => {
+        await api.hostile.add('a');
+        await api.hostile.addAndExit('b').catch((error: unknown) => log.push(error));
+        await api.hostile.add('c').catch((error: unknown) => log.push(error));
+      }),
+      ExecutorError,
+    );
+    const after = db.api.hostile.add('d');
+    expect(await transaction).toMatchObject({ outcome: 'rolled-back' });
+    await after;
+    expect(log[0]).toBeInstanceOf(ExecutorError);
+    expect(log[1]).toBeInstanceOf(TransactionEndedError);
+    expect(committed(dir)).toEqual(['d/1']);
+  });
+
+  test('at the COMMIT of a transaction leaves it unknown', async () => {
+    const db = await openHostile(dir);
+    const failed = rejection(
+      db.transaction(async (api) => {
+        await api.hostile.add('a');
+        writeFileSync(dir.file('commit'), 'before');
+      }),
+      ExecutorError,
+    );
+    expect((await failed).outcome).toBe('unknown');
+    rmSync(dir.file('commit'));
+    expect(await db.api.hostile.listed()).toEqual([]);
+  });
+
+  test('of memory takes nothing else with it', async () => {
+    const db = await openHostile(dir, { timeout: 60_000, resourceLimits: { maxOldGenerationSizeMb: 64 } });
+    const fatal = rejection(db.api.hostile.addAndExhaust('a'), ExecutorError);
+    const after = db.api.hostile.add('b');
+    const error = await fatal;
+    expect(error).toMatchObject({ outcome: 'rolled-back', cause: { code: 'ERR_WORKER_OUT_OF_MEMORY' } });
+    await after;
+    expect(committed(dir)).toEqual(['b/1']);
+  });
+
+  test('again and again fails the database with an error that says so, and not in a loop', async () => {
+    const db = await openHostile(dir, { timeout: 60_000 });
+    writeFileSync(dir.file('import'), '');
+    await rejection(db.api.hostile.addAndExit('a'), ExecutorError);
+    const error = await rejection(db.api.hostile.add('b'), ExecutorError);
+    expect(error).toMatchObject({ outcome: 'not-started' });
+    expect(error.message).toMatch(/died 5 times in a row and is not started again.*code 5/s);
+    await rejection(db.api.hostile.listed(), ExecutorError);
+    await rejection(
+      db.transaction(() => 1),
+      ExecutorError,
+    );
+    expect(await db.close()).toEqual({ abandoned: [] });
+    expect(committed(dir)).toEqual([]);
+  });
+
+  test('with a database in memory fails it, for another one would be empty', async () => {
+    const db = await openHostile(dir, { file: ':memory:' });
+    const error = await rejection(db.api.hostile.readAndExit(), ExecutorError);
+    expect(error.message).toMatch(/died while it was running/);
+    const after = await rejection(db.api.hostile.listed(), ExecutorError);
+    expect(after.message).toMatch(/its database, which was not in a file, with it.*Open a new one/);
+  });
+
+  test('while it is being started again it is waited for, as long as the deadline says', async () => {
+    const db = await openHostile(dir, { timeout: 250 });
+    writeFileSync(dir.file('import'), '');
+    const fatal = rejection(db.api.hostile.addAndExit('a'), ExecutorError);
+    const late = await rejection(db.api.hostile.add('b'), Error);
+    expect(late).toMatchObject({ outcome: 'not-started' });
+    await fatal;
+    expect(committed(dir)).toEqual([]);
+  });
+
+  test('when it is opened rejects the opening, with what the module threw or did', async () => {
+    writeFileSync(dir.file('import'), '');
+    const error = await rejection(openHostile(dir), ExecutorError);
+    expect(error.message).toMatch(/died while it was importing .*hostile\.ts.*code 5/);
+    expect(dir.descriptors()).toEqual([]);
+  });
+});
+
+describe('a registry’s module', () => {
+  const dir = useTempDir();
+
+  test('that opens the database when it is imported is refused with an explanation', async () => {
+    const { selfish } = await import('../support/selfish.ts');
+    const opening = open({ file: dir.file(), repositories: selfish, strategy: 'executor' });
+    expect((await rejection(opening, StrategyError)).message).toMatch(
+      /selfish\.ts is being imported.*in a module of its own/,
+    );
+    expect(dir.descriptors()).toEqual([]);
+  });
+
+  test('that does not export the registry is refused with what to do', async () => {
+    const hidden = { url: new URL('../support/waiting.ts', import.meta.url).href, repositories: hostile.repositories };
+    const opening = open({ file: dir.file(), repositories: hidden, strategy: 'executor' });
+    expect((await rejection(opening, Error)).message).not.toBe('');
+  });
+});
+
+describe('a thread that is stuck in a query', () => {
+  const dir = useTempDir();
+
+  test('releases its caller at the deadline, names the query, and keeps nothing of it', async () => {
+    const db = await openHostile(dir);
+    const since = performance.now();
+    const error = await rejection(
+      db.context({ timeout: 200 }, () => db.api.hostile.addAndStick('a', SECONDS)),
+      TimeoutError,
+    );
+    expect(performance.now() - since).toBeLessThan(1500);
+    expect(error).toMatchObject({ outcome: 'rolled-back', wait: 'handler', holder: { label: 'hostile.addAndStick' } });
+    expect(error.message).toMatch(/hostile\.addAndStick: had not ended after/);
+    // Its COMMIT finds that nobody waits for it.
+    await db.context({ timeout: 60_000 }, () => db.api.hostile.add('b'));
+    expect(committed(dir)).toEqual(['b/1']);
+  });
+
+  test('is named as the holder to those who waited behind it in vain', async () => {
+    const db = await openHostile(dir, { timeout: 300 });
+    const stuck = db.api.hostile.stuck(SECONDS);
+    const error = await rejection(db.api.hostile.add('a'), TimeoutError);
+    expect(error).toMatchObject({ outcome: 'not-started', wait: 'executor', holder: { label: 'hostile.stuck' } });
+    await stuck;
+    expect(committed(dir)).toEqual([]);
+  });
+
+  test('is left to itself by a close with a deadline, which names it', async () => {
+    const db = await openHostile(dir);
+    const stuck = rejection(db.api.hostile.stuck(SECONDS * 3), ClosedError);
+    await db.context({ timeout: 50 }, () => rejection(db.api.hostile.add('a'), TimeoutError));
+    const since = performance.now();
+    const report = await db.close({ drain: 50 });
+    expect(performance.now() - since).toBeLessThan(4000);
+    expect(report.abandoned).toEqual(['hostile.stuck']);
+    await stuck;
+    // The thread ends with its query; the file stays open until then.
+    await expect.poll(() => dir.descriptors(), { timeout: 60_000 }).toEqual([]);
+  }, 60_000);
+
+  test('by a query with sluice_cancelled() in it is free again soon after', async () => {
+    const db = await openHostile(dir);
+    await db.context({ timeout: 200 }, () => rejection(db.api.hostile.stuckUnlessCancelled(SECONDS * 100), Error));
+    const since = performance.now();
+    expect(await db.api.hostile.listed()).toEqual([]);
+    expect(performance.now() - since).toBeLessThan(2000);
+  });
+
+  test('by a handler that looks at its signal is free again soon after', async () => {
+    const db = await openHostile(dir);
+    const controller = new AbortController();
+    const long = db.context({ signal: controller.signal }, () => db.api.hostile.untilGivenUp(30_000));
+    setTimeout(() => {
+      controller.abort('enough');
+    }, 100);
+    expect(await rejection(long, Error)).toMatchObject({ name: 'AbortError', cause: 'enough' });
+    const since = performance.now();
+    await db.api.hostile.add('a');
+    expect(performance.now() - since).toBeLessThan(2000);
+  });
+
+  test('a transaction that waits for somebody else is undone at the deadline of its context', async () => {
+    const db = await openHostile(dir);
+    const error = await rejection(
+      db.context({ timeout: 100 }, () =>
+        db.transaction(async (api) => {
+          await api.hostile.add('a');
+          await gate().passed;
+        }),
+      ),
+      TimeoutError,
+    );
+    expect(error).toMatchObject({ outcome: 'rolled-back', wait: 'callback' });
+    await db.api.hostile.add('b');
+    expect(committed(dir)).toEqual(['b/1']);
+  });
+});
+
+test('a call in a transaction that runs past its own deadline is waited for, because it is kept with the transaction', async () => {
+  const dir = new TempDir();
+  onTestFinished(() => dir.end());
+  const db = await openHostile(dir);
+  await db.transaction(async (api) => {
+    await db.context({ timeout: 50 }, () => api.hostile.addAndStick('a', SECONDS));
+  });
+  expect(committed(dir)).toEqual(['a/1']);
+});

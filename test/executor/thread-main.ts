@@ -1,0 +1,58 @@
+/** A thread that reaches the database through a port and does what it is told. */
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { connect } from '../../src/index.ts';
+import { type HostileOrder } from './thread.ts';
+import { hostile } from '../support/hostile.ts';
+import { encodeError } from '../../src/executor/error-codec.ts';
+
+const { port } = workerData as { port: MessagePort };
+const db = connect(port, hostile);
+
+async function obey(order: HostileOrder): Promise<unknown> {
+  switch (order.kind) {
+    case 'add':
+      return db.api.hostile.add(order.call);
+    case 'blocking-add':
+      return [db.blocking.hostile.add(order.call), db.blocking.hostile.listed()];
+    case 'blocking-error':
+      return db.blocking.hostile.rage(order.call);
+    case 'blocking-in-transaction':
+      return db.transaction((api) => {
+        const added = db.blocking.hostile.add(order.call);
+        return api.hostile.listed().then((listed) => [added, listed]);
+      });
+    case 'blocking-beside-transaction':
+      return db.transaction(() => db.detached(() => db.blocking.hostile.add(order.call)));
+    case 'transact':
+      return db.transaction(async (api) => {
+        await api.hostile.add(order.call);
+        parentPort?.postMessage({ kind: 'inside' });
+        await new Promise(() => undefined);
+      });
+    case 'snapshot':
+      return db.snapshot((api) => api.hostile.listed());
+    case 'requests':
+      await Promise.all(
+        Array.from({ length: order.count }, async (_, at) => {
+          await db.api.hostile.add(`${order.call}-${at}`);
+          await db.context({ label: `request ${at}`, timeout: 30_000 }, () =>
+            db.transaction(async (api) => {
+              const before = (await api.hostile.listed()).length;
+              await api.hostile.add(`${order.call}-${at}-in`);
+              if ((await db.api.hostile.listed()).length !== before + 1) throw new Error('another one is inside');
+            }),
+          );
+        }),
+      );
+      return order.count;
+    case 'close':
+      return db.close();
+  }
+}
+
+parentPort?.on('message', (order: HostileOrder) => {
+  obey(order).then(
+    (value) => parentPort?.postMessage({ kind: 'done', value }),
+    (error: unknown) => parentPort?.postMessage({ kind: 'failed', error: encodeError(error) }),
+  );
+});

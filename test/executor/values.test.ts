@@ -1,0 +1,137 @@
+/** What crosses between threads, and how it arrives. */
+import { describe, expect, test } from 'vitest';
+import { HandlerError, OptionError } from '../../src/index.ts';
+import { pack, unpack } from '../../src/executor/values.ts';
+import { Tantrum } from '../support/hostile.ts';
+import { openHostile } from '../support/open-hostile.ts';
+import { committed } from '../support/open-ledger.ts';
+import { useTempDir } from '../support/temp-dir.ts';
+import { rejection } from '../support/waiting.ts';
+
+describe('a value that cannot cross is refused with its place', () => {
+  class Money {
+    readonly cents = 1;
+  }
+  test.for([
+    ['a function', { when: [() => 1] }, /^argument\.when\[0\] is a function/],
+    ['a symbol', [{ a: Symbol('s') }], /^argument\[0\]\.a is a symbol/],
+    ['an instance of a class', { price: new Money() }, /^argument\.price is a Money/],
+    ['a promise', Promise.resolve(1), /^argument is a Promise/],
+    ['a function in a map', new Map([['k', () => 1]]), /^argument\[value 0\] is a function/],
+  ] as const)('%s', ([, value, message]) => {
+    expect(() => pack(value, 'argument')).toThrow(message);
+  });
+});
+
+test('buffers are buffers again, among bytes that are not, wherever they stand', () => {
+  const value = {
+    rows: [{ a: Buffer.from('one') }, { a: new Uint8Array([1, 2]) }],
+    map: new Map<string, unknown>([
+      ['x', Buffer.from('two')],
+      ['y', new Uint8Array([3])],
+    ]),
+    set: new Set([Buffer.from('three'), new Uint8Array([4])]),
+  };
+  const { value: sent, buffers } = pack(value, 'argument');
+  const arrived = unpack(structuredClone(sent), buffers);
+  expect(arrived).toEqual(value);
+});
+
+test('of a small buffer its own bytes are sent, and not the pool that it lies in', () => {
+  const { value } = pack({ deep: [Buffer.from('secret')] }, 'argument');
+  const [bytes] = (value as { deep: [Uint8Array] }).deep;
+  expect(bytes.buffer.byteLength).toBe(6);
+});
+
+describe('through an executor', () => {
+  const dir = useTempDir();
+
+  test('values arrive as they left', async () => {
+    const db = await openHostile(dir);
+    const loop: Record<string, unknown> = { name: 'loop' };
+    loop.self = loop;
+    for (const value of [
+      1.5,
+      -0,
+      10n ** 30n,
+      null,
+      undefined,
+      'text',
+      new Date(0),
+      new Map([[{ a: 1 }, new Set([1n])]]),
+      { nested: [{ deep: undefined }, [null]] },
+      new Uint8Array([1, 2, 3]),
+      Buffer.from('bytes'),
+      { mixed: [Buffer.from('a'), new Uint8Array([9])] },
+      /pattern/g,
+    ]) {
+      expect(await db.api.hostile.echo(value)).toEqual(value);
+    }
+    const back = (await db.api.hostile.echo(loop)) as typeof loop;
+    expect(back.self).toBe(back);
+    expect(await db.api.hostile.kinds(Buffer.from('x'))).toBe('[object Uint8Array] buffer');
+    expect(await db.api.hostile.kinds(new Uint8Array(1))).toBe('[object Uint8Array]');
+  });
+
+  test('columns of every kind come back as they were stored', async () => {
+    const db = await openHostile(dir);
+    const row = { id: 1, at: new Date(1e12), big: 2n ** 70n, bytes: Buffer.alloc(200_000, 3), json: { tags: ['x'] } };
+    expect(await db.api.things.insert(row)).toEqual(row);
+    const got = await db.api.things.get(1);
+    expect(got).toEqual(row);
+    expect(Buffer.isBuffer(got?.bytes)).toBe(true);
+    // Sent twice: what was moved to its first reader is not missing for the next.
+    expect(await db.api.things.find({ id: 1 })).toEqual([row]);
+  });
+
+  test('what a handler goes on using is copied, however large', async () => {
+    const db = await openHostile(dir);
+    for (let round = 0; round < 2; round++) expect(await db.api.hostile.kept()).toEqual(Buffer.alloc(100_000, 7));
+  });
+
+  test('an argument that cannot cross is refused before anything is sent', async () => {
+    const db = await openHostile(dir);
+    const error = await rejection(db.api.hostile.echo({ a: [() => 1] }), OptionError);
+    expect(error).toMatchObject({ outcome: 'not-started' });
+    expect(error.message).toMatch(/^hostile\.echo: argument\[0\]\.a\[0\] is a function, and cannot cross a thread/);
+    const proxy = new Proxy({}, {});
+    const [refused, fine] = await Promise.allSettled([db.api.hostile.echo(proxy), db.api.hostile.echo(1)]);
+    expect(refused.status).toBe('rejected');
+    expect(fine).toMatchObject({ value: 1 });
+  });
+
+  test('a result that cannot cross is an error that says what became of the write', async () => {
+    const db = await openHostile(dir);
+    const read = await rejection(db.api.hostile.unsendable(), HandlerError);
+    expect(read.message).toMatch(/hostile\.unsendable: the result\.rows\[0\]\.fn is a function/);
+    await rejection(db.api.hostile.instance(), HandlerError);
+    const write = await rejection(db.api.hostile.addUnsendable('a'), HandlerError);
+    expect(write).toMatchObject({ outcome: 'committed' });
+    expect(committed(dir)).toEqual(['a/1']);
+  });
+
+  test('an error of the handler’s own keeps its name, message, fields, cause and nearest class', async () => {
+    const db = await openHostile(dir);
+    const error = await rejection(db.api.hostile.rage('a'), RangeError);
+    expect(error).not.toBeInstanceOf(Tantrum);
+    expect(error).toMatchObject({
+      name: 'Tantrum',
+      message: 'no',
+      degree: 3,
+      where: { room: 'kitchen' },
+      outcome: 'rolled-back',
+    });
+    expect(error.cause).toBeInstanceOf(TypeError);
+  });
+
+  test('the stack of an error is the handler’s, and then the caller’s', async () => {
+    const db = await openHostile(dir);
+    async function theCaller(): Promise<void> {
+      await db.api.hostile.rage('a');
+    }
+    const { stack = '' } = await rejection(theCaller(), RangeError);
+    const handler = stack.indexOf('hostile.ts');
+    expect(handler).toBeGreaterThan(0);
+    expect(stack.indexOf('theCaller')).toBeGreaterThan(handler);
+  });
+});

@@ -1,0 +1,132 @@
+/**
+ * Repositories that do to their thread whatever can be done to one. Their handlers run in an executor's thread.
+ *
+ * COMMIT is theirs, too: while the file that `armCommit` names exists, the thread dies at its next COMMIT, before or after it.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+import Sqlite from 'better-sqlite3';
+import { sql } from 'drizzle-orm';
+import { blob, integer, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import { defineRepositories, defineRepository } from '../../src/index.ts';
+import { entries } from './ledger.ts';
+
+const SPIN = sql.raw('WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000)');
+
+export const things = sqliteTable('things', {
+  id: integer().primaryKey(),
+  at: integer({ mode: 'timestamp_ms' }),
+  big: blob({ mode: 'bigint' }),
+  bytes: blob({ mode: 'buffer' }),
+  json: text({ mode: 'json' }).$type<{ tags: string[] }>(),
+});
+
+export const CREATE_THINGS =
+  'CREATE TABLE things (id INTEGER PRIMARY KEY, at INTEGER, big BLOB, bytes BLOB, json TEXT)';
+
+/** Thrown by a handler: a class that the caller's thread need not know. */
+export class Tantrum extends RangeError {
+  override readonly name = 'Tantrum';
+  readonly degree = 3;
+  readonly where = { room: 'kitchen' };
+}
+
+class Money {
+  readonly cents = 1;
+}
+
+const kept = Buffer.alloc(100_000, 7);
+
+const hostileRepository = defineRepository(entries, {
+  reads: (db, { signal }) => ({
+    listed: () =>
+      db
+        .select()
+        .from(entries)
+        .orderBy(entries.id)
+        .all()
+        .map(({ call, part }) => `${call}/${part}`),
+    readAndExit() {
+      process.exit(4);
+    },
+    /** Counts in SQLite, for seconds. */
+    stuck: (steps: number) =>
+      db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n,
+    /** The same with a way out for each row. */
+    stuckUnlessCancelled: (steps: number) =>
+      db.get<{ n: number }>(
+        sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n WHERE sluice_cancelled() = 0 LIMIT ${steps})`,
+      ).n,
+    /** Goes on until it is given up; how long that took. */
+    untilGivenUp(atMost: number) {
+      const since = performance.now();
+      while (!signal.aborted && performance.now() - since < atMost) db.get(sql`SELECT 1`);
+      return performance.now() - since;
+    },
+    echo: (value: unknown): unknown => value,
+    kinds: (value: unknown): unknown =>
+      Object.prototype.toString.call(value) + (Buffer.isBuffer(value) ? ' buffer' : ''),
+    /** Something that others here go on using. */
+    kept: () => kept,
+    unsendable: (): unknown => ({ rows: [{ fn: () => 1 }] }),
+    instance: (): unknown => new Money(),
+  }),
+  writes: (db, { afterCommit }) => ({
+    add: (call: string) => db.insert(entries).values({ call, part: 1 }).run().changes,
+    clear: () => db.delete(entries).run().changes,
+    addAndExit(call: string) {
+      db.insert(entries).values({ call, part: 1 }).run();
+      process.exit(3);
+    },
+    addAndExitAfterCommit(call: string) {
+      db.insert(entries).values({ call, part: 1 }).run();
+      afterCommit(() => process.exit(3));
+    },
+    addAndExhaust(call: string) {
+      db.insert(entries).values({ call, part: 1 }).run();
+      const hoard: unknown[] = [];
+      for (;;) hoard.push(Array.from({ length: 10_000 }, () => ({})));
+    },
+    addAndStick(call: string, steps: number) {
+      db.insert(entries).values({ call, part: 1 }).run();
+      return db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n;
+    },
+    rage(call: string) {
+      db.insert(entries).values({ call, part: 1 }).run();
+      throw new Tantrum('no', { cause: new TypeError('because') });
+    },
+    addUnsendable(call: string): unknown {
+      db.insert(entries).values({ call, part: 1 }).run();
+      return { fn: () => 1 };
+    },
+  }),
+});
+
+const thingRepository = defineRepository(things);
+
+export const hostile = defineRepositories(import.meta.url, { hostile: hostileRepository, things: thingRepository });
+
+// What this module does when it is imported is told it through the environment, which a thread inherits.
+if (!isMainThread && process.env.HOSTILE_IMPORT !== undefined && existsSync(process.env.HOSTILE_IMPORT))
+  process.exit(5);
+
+const { HOSTILE_COMMIT } = process.env;
+if (!isMainThread && HOSTILE_COMMIT !== undefined) dieAtCommit(HOSTILE_COMMIT);
+
+function dieAtCommit(order: string): void {
+  const prototype = Sqlite.prototype as { prepare: (source: string) => Sqlite.Statement };
+  const { prepare } = prototype;
+  prototype.prepare = function (this: Sqlite.Database, source: string) {
+    const statement = prepare.call(this, source);
+    if (source !== 'COMMIT') return statement;
+    const run = statement.run.bind(statement);
+    statement.run = (...params: unknown[]) => {
+      const when = existsSync(order) ? readFileSync(order, 'utf8') : '';
+      if (when === 'before') process.exit(6);
+      const result = run(...params);
+      if (when === 'after') process.exit(6);
+      return result;
+    };
+    return statement;
+  };
+}

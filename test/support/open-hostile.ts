@@ -1,0 +1,25 @@
+import { existsSync } from 'node:fs';
+import Sqlite from 'better-sqlite3';
+import { type Database, open, type OpenOptions } from '../../src/index.ts';
+import { CREATE_THINGS, hostile } from './hostile.ts';
+import { createLedger } from './ledger.ts';
+import { type TempDir } from './temp-dir.ts';
+
+export type HostileDatabase = Database<typeof hostile>;
+
+/** Opens the hostile repositories in a thread of their own; closed after the test. */
+export async function openHostile(
+  dir: TempDir,
+  options: Omit<Partial<OpenOptions<typeof hostile>>, 'repositories'> = {},
+): Promise<HostileDatabase> {
+  const file = options.file ?? dir.file();
+  if (typeof file === 'string' && file !== ':memory:' && !existsSync(file)) {
+    createLedger(file);
+    const handle = new Sqlite(file);
+    handle.exec(CREATE_THINGS);
+    handle.close();
+  }
+  const db = await open({ strategy: 'executor', file, repositories: hostile, ...options });
+  dir.atEnd(() => db.close({ drain: 2000 }));
+  return db;
+}
