@@ -1,5 +1,5 @@
 import { type MessagePort, receiveMessageOnPort, threadId } from 'node:worker_threads';
-import { currentContext } from './context/context.ts';
+import { currentContext, scopeOf } from './context/context.ts';
 import { type Database } from './database.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
 import { refuseToBlock, sleepUntilAnswered } from './executor/blocking.ts';
@@ -56,8 +56,8 @@ class Connected<G extends Registry> extends SluiceDatabase<G> implements Connect
     const call = (method: Method, args: readonly unknown[]): unknown => {
       refuseToBlock(method.label, greeting.servedBy === threadId);
       const context = currentContext();
-      const scope = context?.scopes.get(strategy.owner);
-      if (scope?.entered === true && scope instanceof RemoteScope) return strategy.block(method, args, scope);
+      const scope = scopeOf(context, strategy.owner);
+      if (scope instanceof RemoteScope) return strategy.block(method, args, scope);
       this.refuseIfClosed(method.label);
       return strategy.block(method, args, undefined);
     };

@@ -1,6 +1,7 @@
 import { isMainThread } from 'node:worker_threads';
 import { loadAsyncDriver } from './connection/async-bench.ts';
 import { CallSite } from './context/call-site.ts';
+import { currentContext, deadlineOf } from './context/context.ts';
 import { type Connection } from './connection/connection.ts';
 import { Connector, linkedSqliteVersion } from './connection/connector.ts';
 import { decide, type Decision, type JournalPlan, journalPlan } from './connection/decide.ts';
@@ -92,7 +93,7 @@ export async function openHere(settings: Settings): Promise<Opened> {
   const access = onlyReads ? 'read' : 'write';
   const { connection, decision, file } = await retryBusy(
     `open ${path.file}`,
-    performance.now() + settings.timeout,
+    deadlineOf(currentContext(), settings.timeout),
     // In one go: an open of the same file under another name comes before it or after it, and one of the two is refused.
     () => {
       if (!isTransient(path)) refuseOtherName(path.realPath);
@@ -167,8 +168,13 @@ async function start(
   const openReader = (): Connection => connector.reader().connection;
   const reopen = isTransient(decision.facts) ? undefined : (): Connection => connector.writer('keep').connection;
   const writer = new Writer(file.lane, connection, { ...settings, owner }, reopen);
-  if (migrations.length > 0 && isBehind(connection, migrations)) {
-    await writer.hold('migration', undefined, (held) => migrate(held, migrations, timeout));
+  if (migrations.length > 0) {
+    const context = currentContext();
+    const deadline = deadlineOf(context, timeout);
+    const behind = await retryBusy('migrate', deadline, () => isBehind(connection, migrations));
+    if (behind) {
+      await writer.hold('migration', context, (held) => migrate(held, migrations, deadline - performance.now()));
+    }
   }
   const { checkpoints } = file.lane;
   const parts = { ...settings, owner, file: decision.facts.file };

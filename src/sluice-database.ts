@@ -7,6 +7,7 @@ import {
   currentContext,
   runInContext,
   runInScope,
+  scopeOf,
   timerDelay,
 } from './context/context.ts';
 import { type Scope } from './context/scope.ts';
@@ -281,12 +282,6 @@ function remind(file: string, running: readonly string[]): void {
       'end these first, or give close({ drain }) a deadline',
     { type: 'SluiceWarning', code: 'SLUICE_CLOSE_WAITS' },
   );
-}
-
-/** The open transaction or snapshot of this database that the caller is in; one that has ended does not count. */
-function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
-  const scope = context?.scopes.get(owner);
-  return scope?.entered === true ? scope : undefined;
 }
 
 function insideScope(label: string, scope: Scope, why: string): ContextError {

@@ -100,7 +100,14 @@ const NO_TENANTS: readonly Tenant[] = [];
 /** What is open around a caller, of whichever database: it cannot end before what the caller waits for. */
 export function tenantsOf(context: Ambient | undefined): readonly Tenant[] {
   if (context === undefined || context.scopes.size === 0) return NO_TENANTS;
-  return [...context.scopes.values()].flatMap((scope) => (scope?.entered === true ? [scope.tenant] : []));
+  return [...context.scopes.keys()].flatMap((owner) => scopeOf(context, owner)?.tenant ?? []);
+}
+
+/** The open transaction or snapshot that the caller is in, of the database that `owner` stands for; the innermost. */
+export function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
+  let scope = context?.scopes.get(owner);
+  while (scope?.entered === false) scope = scope.enclosing;
+  return scope;
 }
 
 /** Milliseconds for a timer: one beyond 2^31 would overflow and fire at once, over and over. */

@@ -3,10 +3,11 @@
  *
  * 1. A transaction, a snapshot or an asynchronous handler is a tenant of the lane that it holds.
  * 2. A call that is made inside it and has to wait for another lane makes all tenants around it wait for that lane.
- * 3. A lane is stuck for these tenants when each of its tenants is one of them, or itself waits for a lane that is stuck.
- *    A lane whose holder is no tenant moves on by itself.
- * 4. The graph is looked at whenever a wait begins, and only then: a cycle comes about with its last wait, which is the one
- *    that is refused. So a cycle never stands, and the search ends.
+ * 3. A lane moves on when one of its tenants can leave, or when its holder is no tenant. A tenant can leave when it waits for
+ *    no lane, or only for lanes that move on. What remains, starting from nobody but the waiting tenants being held up, is
+ *    stuck: found lane by lane until nothing changes, so that the search ends whatever circles there are.
+ * 4. The graph is looked at whenever a wait begins. A wait for a lane that would be stuck is refused, so that no stuck lane
+ *    ever stands. A call that nobody awaits is a wait all the same: what is to run later belongs into `db.detached`.
  *
  * Only lanes of this thread are in it; what another process or thread waits for is not known here.
  */
@@ -57,7 +58,7 @@ export function waitInside(tenants: readonly Tenant[], lane: Tenancy, label: str
     const cycle = [`${first?.label ?? label} waits for ${lane.name}`, ...path];
     throw new DeadlockError(
       `${label}: would wait for ever: ${cycle.join(', ')}; take the databases in the same order everywhere, or make the ` +
-        'call before the transaction or after it',
+        'call before the transaction or after it; if nobody in there awaits it, make it in db.detached',
       { cycle },
     );
   }
@@ -69,21 +70,39 @@ export function waitInside(tenants: readonly Tenant[], lane: Tenancy, label: str
 
 /** The way back to one of the waiting tenants, in words; `undefined` where the lane will be free without them. */
 function stuck(lane: Tenancy, waiting: ReadonlySet<Tenant>): string[] | undefined {
-  let path: string[] | undefined;
-  for (const tenant of lane.tenants) {
-    const found = tenant === undefined ? undefined : stuckTenant(tenant, lane, waiting);
-    if (found === undefined) return undefined;
-    path ??= found;
+  const held = new Set<Tenancy>();
+  const reach = [lane];
+  for (let at = reach.pop(); at !== undefined; at = reach.pop()) {
+    if (held.has(at)) continue;
+    held.add(at);
+    for (const tenant of at.tenants) if (tenant !== undefined && !waiting.has(tenant)) reach.push(...tenant.waitsFor);
   }
-  return path;
+  const leaves = (tenant: Tenant | undefined): boolean =>
+    tenant === undefined || (!waiting.has(tenant) && ![...tenant.waitsFor].some((next) => held.has(next)));
+  for (let before = -1; before !== held.size;) {
+    before = held.size;
+    for (const each of held) if (each.tenants.length === 0 || each.tenants.some(leaves)) held.delete(each);
+  }
+  return held.has(lane) ? pathBack(lane, waiting, held, new Set()) : undefined;
 }
 
-function stuckTenant(tenant: Tenant, lane: Tenancy, waiting: ReadonlySet<Tenant>): string[] | undefined {
-  const holds = `which ${tenant.label} holds`;
-  if (waiting.has(tenant)) return [holds];
-  for (const next of tenant.waitsFor) {
-    const found = next === lane ? undefined : stuck(next, waiting);
-    if (found !== undefined) return [`${holds} and waits for ${next.name}`, ...found];
+/** One of the circles through a stuck lane. Of two stuck lanes that wait for each other only, there is none. */
+function pathBack(
+  lane: Tenancy,
+  waiting: ReadonlySet<Tenant>,
+  held: ReadonlySet<Tenancy>,
+  seen: Set<Tenancy>,
+): string[] | undefined {
+  seen.add(lane);
+  for (const tenant of lane.tenants) {
+    if (tenant === undefined) continue;
+    const holds = `which ${tenant.label} holds`;
+    if (waiting.has(tenant)) return [holds];
+    for (const next of tenant.waitsFor) {
+      if (seen.has(next) || !held.has(next)) continue;
+      const rest = pathBack(next, waiting, held, seen);
+      if (rest !== undefined) return [`${holds} and waits for ${next.name}`, ...rest];
+    }
   }
   return undefined;
 }

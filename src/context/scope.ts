@@ -12,6 +12,8 @@ export interface Scope {
   readonly label: string;
   /** Whether calls belong to it: also while its callback goes on although it was given up, so that they are refused. */
   readonly entered: boolean;
+  /** What it is nested in: a call that outlives it through the async context belongs to that. */
+  readonly enclosing: Scope | undefined;
   /** Whether this is `other`, or nested in it. */
   isWithin(other: Scope): boolean;
   /** As whom it holds its lane. A nested one is part of the outermost. */

@@ -12,7 +12,7 @@ export class RemoteScope implements Scope {
   readonly label: string;
   readonly tenant: Tenant;
   readonly client: PortClient;
-  readonly #parent: RemoteScope | undefined;
+  readonly enclosing: RemoteScope | undefined;
   #open = true;
   #abandoned = false;
   #left = false;
@@ -21,7 +21,7 @@ export class RemoteScope implements Scope {
     this.client = client;
     this.id = id;
     this.label = label;
-    this.#parent = parent;
+    this.enclosing = parent;
     // What others of this thread wait for while it runs; the lane itself is not of this thread.
     this.tenant = parent?.tenant ?? new Tenant(label);
   }
@@ -31,7 +31,7 @@ export class RemoteScope implements Scope {
   }
 
   isWithin(other: Scope): boolean {
-    return this === other || this.#parent?.isWithin(other) === true;
+    return this === other || this.enclosing?.isWithin(other) === true;
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {

@@ -144,7 +144,6 @@ export class Batch {
     }
     if (connection.lastWrite.lost) this.#fate = 'lost';
     else if (guarded) connection.control('release');
-    trust.succeeded();
     return { value, effects: connection.takeEffects() };
   }
 
@@ -209,6 +208,7 @@ export function commitBatch(
     return undo(connection, ended, again, error);
   }
   stats.commits += 1;
+  for (const { call, result } of ended) if ('value' in result) call.method.trust.succeeded();
   for (const { call } of ended) call.context?.progress?.committed();
   return { kind: 'done', ended, again };
 }

@@ -1,4 +1,4 @@
-import { runInScope } from '../context/context.ts';
+import { currentContext, runInScope, scopeOf } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type StartedRun } from '../connection/async-bench.ts';
@@ -8,17 +8,19 @@ import { ContextError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 
 /**
- * An asynchronous handler while it runs, as the calls see it that it makes through the api of its own database. Each is
- * refused: it would wait for a connection that its handler has, or be committed although the handler is undone.
+ * An asynchronous handler until it has settled, as the calls see it that it makes through the api of its own database. Each
+ * is refused: it would wait for a connection that its handler has, or be committed although the handler is undone.
  */
 class HandlerScope implements Scope {
   readonly label: string;
   readonly tenant: Tenant;
+  readonly enclosing: Scope | undefined;
   entered = true;
 
-  constructor(label: string, tenant: Tenant) {
+  constructor(label: string, tenant: Tenant, enclosing: Scope | undefined) {
     this.label = label;
     this.tenant = tenant;
+    this.enclosing = enclosing;
   }
 
   isWithin(other: Scope): boolean {
@@ -66,13 +68,12 @@ export function startHandler(
   args: readonly unknown[],
   { owner, tenant }: { readonly owner: object; readonly tenant: Tenant },
 ): StartedRun {
-  const scope = new HandlerScope(method.label, tenant);
+  const scope = new HandlerScope(method.label, tenant, scopeOf(currentContext(), owner));
   const run = runInScope(owner, scope, () => connection.start(method, args));
-  return {
-    promise: run.promise,
-    end() {
-      scope.leave();
-      run.end();
-    },
+  const leave = (): void => {
+    scope.leave();
   };
+  // Not when it is given up: it goes on until it settles, and what it calls then must not be kept either.
+  run.promise.then(leave, leave);
+  return run;
 }

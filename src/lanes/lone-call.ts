@@ -26,6 +26,7 @@ export function runAlone(
   stats.wait.record((since - call.since) * 1000);
   stats.run.record((performance.now() - since) * 1000);
   if ('error' in result) {
+    call.method.trust.failed();
     connection.rollback();
     return result;
   }
@@ -39,5 +40,6 @@ export function runAlone(
     return { error };
   }
   stats.commits += 1;
+  call.method.trust.succeeded();
   return result;
 }

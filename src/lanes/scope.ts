@@ -35,7 +35,7 @@ export class OpenScope implements Scope {
   readonly #label: string;
   readonly #owner: object;
   readonly #timeout: number;
-  readonly #parent: OpenScope | undefined;
+  readonly enclosing: OpenScope | undefined;
   readonly tenant: Tenant;
   readonly #effects: Effect[] = [];
   /** Never resolves; rejects when the scope is given up under its callback. */
@@ -56,7 +56,7 @@ export class OpenScope implements Scope {
     this.#label = label;
     this.#owner = owner;
     this.#timeout = timeout;
-    this.#parent = parent;
+    this.enclosing = parent;
     this.tenant = tenant;
     this.abandoned = new Promise((_, reject) => {
       this.#abandon = reject;
@@ -116,7 +116,7 @@ export class OpenScope implements Scope {
 
   /** Whether this is `other`, or nested in it. */
   isWithin(other: Scope): boolean {
-    return this === other || this.#parent?.isWithin(other) === true;
+    return this === other || this.enclosing?.isWithin(other) === true;
   }
 
   /** Runs a call; behind one that spans ticks and is running. */
@@ -222,7 +222,8 @@ export class OpenScope implements Scope {
     void done.then(() => {
       if (this.#running === done) this.#running = undefined;
     });
-    return result;
+    // The caller gets a promise that nobody here listens to: a rejection that it does not handle must be seen.
+    return result.finally(() => undefined);
   }
 
   #check(label: string, access: 'read' | 'write'): void {

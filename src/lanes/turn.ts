@@ -45,16 +45,20 @@ export function runTask<T>(lane: WriteLane, request: TurnRequest, task: () => T)
 /**
  * Queues an entry that its context's signal can take out again.
  *
- * @param ended settles when the entry has left the queue or was rejected
+ * @param onEnd calls a function when the entry has left the queue or was rejected
  * @throws {AbortError | DeadlockError | QueueFullError} at once
  */
-export function submit(lane: WriteLane, entry: LaneEntry, context: Ambient | undefined, ended: Promise<unknown>): void {
+export function submit(
+  lane: WriteLane,
+  entry: LaneEntry,
+  context: Ambient | undefined,
+  onEnd: (end: () => void) => void,
+): void {
   const signal = context?.signal;
   if (signal?.aborted === true) throw abortError(entry.label, signal);
   const tenants = tenantsOf(context);
   if (tenants.length > 0) {
-    const over = waitInside(tenants, lane, entry.label);
-    ended.then(over, over);
+    onEnd(waitInside(tenants, lane, entry.label));
   }
   lane.submit(entry);
   if (signal === undefined) return;
@@ -62,15 +66,14 @@ export function submit(lane: WriteLane, entry: LaneEntry, context: Ambient | und
     if (lane.drop(entry)) entry.reject(abortError(entry.label, signal), 'not-started');
   };
   signal.addEventListener('abort', abort, { once: true });
-  const forget = (): void => {
+  onEnd(() => {
     signal.removeEventListener('abort', abort);
-  };
-  ended.then(forget, forget);
+  });
 }
 
 function queue(lane: WriteLane, turn: QueuedTurn, context: Ambient | undefined): void {
   try {
-    submit(lane, turn, context, turn.ended);
+    submit(lane, turn, context, (end) => void turn.ended.then(end));
   } catch (error) {
     turn.reject(error, 'not-started');
   }

@@ -24,6 +24,7 @@ export class WriteCall {
   #tenant: Tenant | undefined;
   gone = false;
   readonly promise: Promise<unknown>;
+  #ends: (() => void)[] | undefined;
   /** The batch ends after this call: it runs again after a batch that was undone. */
   last = false;
   #resolve!: (value: unknown) => void;
@@ -47,6 +48,15 @@ export class WriteCall {
     return (this.#tenant ??= new Tenant(this.label));
   }
 
+  /** Calls a function when it is settled. Not by the promise: a rejection that the caller does not handle must be seen. */
+  onEnd(end: () => void): void {
+    (this.#ends ??= []).push(end);
+  }
+
+  #end(): void {
+    if (this.#ends !== undefined) for (const end of this.#ends) end();
+  }
+
   /** Remembers the caller's async context, for a call that does not run at once. */
   wait(): void {
     this.#resource = new AsyncResource('SluiceWrite');
@@ -68,12 +78,14 @@ export class WriteCall {
       return;
     }
     if (result.effects.length > 0) this.inContext(runEffects, result.effects, this.label);
+    this.#end();
     this.#resolve(result.value);
   }
 
   /** Rejects with what became of the write, where the error can carry it. */
   reject(error: unknown, outcome: Outcome): void {
     markOutcome(error, outcome);
+    this.#end();
     this.#reject(error);
   }
 }

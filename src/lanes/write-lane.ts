@@ -62,6 +62,8 @@ export type LaneEntry = WriteCall | Turn;
 /** So many batches of one call in a row, and the next call runs at once. */
 const ALONE = 8;
 
+const NOW = Promise.resolve();
+
 /** Who has the lane across ticks. */
 interface LaneHolder {
   readonly seat: Seat;
@@ -328,7 +330,7 @@ export class WriteLane implements Tenancy {
     seat.stats.batchSize.record(1);
     this.#ranAtOnce = true;
     // Runs before whoever awaits the call goes on, and after all that is in the same run of synchronous code.
-    call.promise.then(this.#standAlone, this.#standAlone);
+    void NOW.then(this.#standAlone);
     // Still scheduled: what an effect calls waits for the end of the tick, or a chain of effects would never return.
     call.settle(end);
     this.checkpoints?.committed();

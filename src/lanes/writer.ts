@@ -77,7 +77,9 @@ export class Writer implements Seat {
   write(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     const call = new WriteCall(this, method, args, context, this.#timeout);
     try {
-      submit(this.lane, call, context, call.promise);
+      submit(this.lane, call, context, (end) => {
+        call.onEnd(end);
+      });
     } catch (error) {
       call.reject(error, 'not-started');
     }

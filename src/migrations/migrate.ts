@@ -15,6 +15,7 @@ import type { MigrationMeta } from 'drizzle-orm/migrator';
 import { type Connection } from '../connection/connection.ts';
 import { distinctKeys, violatedForeignKeys } from '../connection/foreign-keys.ts';
 import { type Handle } from '../connection/handle.ts';
+import { translateError } from '../connection/sqlite-errors.ts';
 import { MigrationError, SluiceError } from '../errors.ts';
 import { retryBusy } from '../lanes/retry.ts';
 
@@ -39,9 +40,13 @@ export async function readMigrations(folder: string | URL): Promise<MigrationMet
   }
 }
 
-/** Whether a migration is newer than what the ledger has. Reads only. */
+/** Whether a migration is newer than what the ledger has. Reads only. @throws {BusyError} while another connection writes */
 export function isBehind(connection: Connection, migrations: readonly MigrationMeta[]): boolean {
-  return pending(connection.handle, migrations).length > 0;
+  try {
+    return pending(connection.handle, migrations).length > 0;
+  } catch (error) {
+    throw translateError(error, { operation: 'migrate', handle: connection.handle });
+  }
 }
 
 /**

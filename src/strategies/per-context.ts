@@ -181,12 +181,10 @@ export class PerContext implements Strategy {
   }
 
   #remember<T>(promise: Promise<T>): Promise<T> {
-    this.#pending.add(promise);
-    const over = (): void => {
-      this.#pending.delete(promise);
-    };
-    promise.then(over, over);
-    return promise;
+    // The caller gets the promise that nobody here listens to: a rejection that it does not handle must be seen.
+    const remembered = promise.finally(() => this.#pending.delete(remembered));
+    this.#pending.add(remembered);
+    return remembered;
   }
 
   async #lendInTurn<T>(

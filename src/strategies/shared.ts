@@ -123,11 +123,9 @@ export class Shared implements Strategy {
     const waiting = retryBusy(labelOf(context, label), deadlineOf(context, this.#timeout), () =>
       writer.task(label, context, () => read(writer.connection)),
     );
-    this.#waiting.add(waiting);
-    const over = (): void => {
-      this.#waiting.delete(waiting);
-    };
-    waiting.then(over, over);
-    return waiting;
+    // The caller gets the promise that nobody here listens to: a rejection that it does not handle must be seen.
+    const remembered = waiting.finally(() => this.#waiting.delete(remembered));
+    this.#waiting.add(remembered);
+    return remembered;
   }
 }

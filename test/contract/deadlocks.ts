@@ -12,7 +12,7 @@ import { entries, type LedgerDatabase, Refusal } from '../support/ledger.ts';
 import { committed, openLedger } from '../support/open-ledger.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
-import { expectBlocked, gate, rejection } from '../support/waiting.ts';
+import { expectBlocked, gate, rejection, turns } from '../support/waiting.ts';
 
 /** Promises 7 and 10: nothing waits for itself, not even in a circle. */
 export function deadlocks(strategy: StrategyUnderTest): void {
@@ -142,6 +142,77 @@ export function deadlocks(strategy: StrategyUnderTest): void {
         expect(committed(dir)).toEqual(['c/1']);
       },
     );
+
+    test('an asynchronous handler that was given up can write through the api no more than while it ran', async () => {
+      const later: { add?: (call: string) => Promise<void> } = {};
+      const refused: unknown[] = [];
+      const notes = defineAsyncRepository(entries, {
+        writes: (drizzle) => ({
+          async add(call: string) {
+            await drizzle.insert(entries).values({ call, part: 1 });
+          },
+          async slow(call: string) {
+            await drizzle.insert(entries).values({ call, part: 1 });
+            await turns(20);
+            await later.add?.(`${call}-ghost`).catch((error: unknown) => refused.push(error));
+          },
+        }),
+      });
+      await openLedger(dir, strategy);
+      const opened = await open({
+        file: dir.file(),
+        repositories: defineRepositories(import.meta.url, { notes }),
+        strategy: strategy.name,
+      });
+      dir.atEnd(() => opened.close());
+      later.add = (call) => opened.api.notes.add(call);
+      await opened.api.notes.slow('a');
+      await turns(40);
+      // Its first run was undone, because it waits for something else; the second one is the call.
+      expect(refused).toHaveLength(2);
+      expect(committed(dir)).toEqual(['a/1']);
+    });
+
+    test('what a nested transaction leaves behind in its async context belongs to the transaction around it', async () => {
+      const db = await openLedger(dir, strategy);
+      await db.transaction(async (api) => {
+        await api.entries.run('outer', ['row']);
+        let count: Promise<number> | undefined;
+        const inner = gate();
+        await db.transaction(async () => {
+          count = inner.passed.then(() => db.api.entries.count());
+          await Promise.resolve();
+        });
+        inner.open();
+        expect(await count).toBe(1);
+      });
+    });
+
+    test('a wait that somebody will end is none, whoever else waits in a circle meanwhile', async () => {
+      const [a, b] = await openThree();
+      const free = gate();
+      // s1: holds a reader of a, waits for b     s2: holds the other reader of a     t: holds b, waits for a reader of a
+      const begun = [gate(), gate(), gate()];
+      const s1 = a.snapshot(async () => {
+        begun[0]?.open();
+        await begun[2]?.passed;
+        await b.api.entries.run('s1', ['row']);
+      });
+      const s2 = begun[0]?.passed.then(() =>
+        b.transaction(async (api) => {
+          await api.entries.run('t', ['row']);
+          begun[1]?.open();
+          begun[2]?.open();
+          await free.passed;
+        }),
+      );
+      await begun[1]?.passed;
+      const bystander = b.api.entries.run('bystander', ['row']);
+      await expectBlocked(bystander);
+      free.open();
+      await Promise.all([s1, s2, bystander]);
+      expect(committed(dir, dir.file('b.db')).sort()).toEqual(['bystander/1', 's1/1', 't/1']);
+    });
 
     test('a nested transaction that waits for a call of the outer api gives up at the deadline, and is undone alone', async () => {
       const db = await openLedger(dir, strategy, { timeout: 100 });

@@ -136,6 +136,7 @@ function idleScope(label: string): Scope {
     label,
     tenant: new Tenant(label),
     entered: true,
+    enclosing: undefined,
     isWithin: () => false,
     call: never,
     advance: never,
