@@ -5,16 +5,20 @@ import { acknowledgedMeansCommitted } from './acknowledged.ts';
 import { asyncHandlers } from './async-handlers.ts';
 import { atomicCalls } from './atomic-calls.ts';
 import { boundedWal } from './bounded-wal.ts';
+import { cancellation } from './cancellation.ts';
 import { closing } from './closing.ts';
+import { contendedFile } from './contended-file.ts';
 import { deadlocks } from './deadlocks.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
+import { longQueues } from './long-queues.ts';
 import { misuse } from './misuse.ts';
 import { writesNeverHide } from './no-hidden-writes.ts';
 import { noZombies } from './no-zombies.ts';
 import { readYourWrites } from './read-your-writes.ts';
 import { serialisedWrites } from './serialised-writes.ts';
 import { stableReads } from './stable-reads.ts';
+import { twoDatabases } from './two-databases.ts';
 import { waitingCalls } from './waiting-calls.ts';
 
 for (const strategy of STRATEGIES) {
@@ -29,6 +33,10 @@ for (const strategy of STRATEGIES) {
     deadlocks(strategy);
     writesNeverHide(strategy);
     waitingCalls(strategy);
+    longQueues(strategy);
+    contendedFile(strategy);
+    cancellation(strategy);
+    twoDatabases(strategy);
     noZombies(strategy);
     misuse(strategy);
     closing(strategy);
