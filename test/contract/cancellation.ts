@@ -195,7 +195,9 @@ export function cancellation(strategy: StrategyUnderTest): void {
       const reason = new Error('nobody waits for it any more');
       const [reached, held] = [gate(), gate()];
       // A test that fails half-way leaves nobody behind.
-      dir.atEnd(held.open);
+      dir.atEnd(() => {
+        held.open();
+      });
       let begun = false;
       const come = (at: Inside): unknown => {
         begun = true;
@@ -247,6 +249,18 @@ export function cancellation(strategy: StrategyUnderTest): void {
       expect(db.stats().readers.leased).toBe(0);
     });
 
+    test.for(KINDS)('a %s that waited and was served leaves nobody listening to its signal', async (kind) => {
+      const db = await openPaced();
+      const { signal } = new AbortController();
+      const release = await obstruct(db, 'queued', kind);
+      const call = db.context({ signal }, () => make(db, kind));
+      await until('the call to be queued', () => waiting(db) > 0);
+      await release();
+      await call;
+      await turns(1);
+      expect(getEventListeners(signal, 'abort')).toEqual([]);
+    });
+
     /** Has somebody hold what the call needs; the returned function ends that, and sees that it was not disturbed. */
     async function obstruct(db: Cancelled, point: Point, kind: Kind): Promise<() => Promise<void>> {
       if (point === 'behind a process') {
@@ -258,7 +272,9 @@ export function cancellation(strategy: StrategyUnderTest): void {
       }
       if (point !== 'queued') return () => Promise.resolve();
       const [begun, over] = [gate(), gate()];
-      dir.atEnd(over.open);
+      dir.atEnd(() => {
+        over.open();
+      });
       const hold = async (): Promise<string> => {
         begun.open();
         await over.passed;

@@ -36,7 +36,7 @@ export function contendedFile(strategy: StrategyUnderTest): void {
       await crowd('first', performance.now() + 200);
       const loop = watchLoop(dir);
       await crowd('here', performance.now() + FIGHT);
-      const gaps = loop.stop();
+      const gaps = await loop.stop();
       const theirs = await Promise.all(others.map((other) => other.stop()));
 
       expect(db.stats().writes?.busyRetries, 'nobody fought').toBeGreaterThan(10);

@@ -49,7 +49,7 @@ export function longQueues(strategy: StrategyUnderTest): void {
         const served = watch(Promise.all(calls));
         const loop = watchLoop(dir);
         while (!served.settled) await turn();
-        const [longest] = loop.stop();
+        const [longest] = await loop.stop();
         await Promise.all([holder, ...calls]);
         expect(each, 'bytes a waiting call').toBeLessThan(8192);
         expect(longest, 'ms that the event loop stood still').toBeLessThan(100);

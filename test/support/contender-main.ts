@@ -8,9 +8,9 @@ import { open } from '../../src/index.ts';
 import { ledger } from './ledger.ts';
 
 const [, , file = '', how = 'raw', name = ''] = process.argv;
-let over = false;
+const fight = { over: false };
 process.once('message', () => {
-  over = true;
+  fight.over = true;
 });
 
 let rows = 0;
@@ -23,7 +23,7 @@ if (how === 'raw') {
     for (let part = 1; part <= 20; part++) insert.run(call, part);
   });
   process.send?.('ready');
-  for (let call = 0; !over; call++) {
+  for (let call = 0; !fight.over; call++) {
     commit.immediate(`${name}-${call}`);
     rows += 20;
     await turn();
@@ -33,7 +33,7 @@ if (how === 'raw') {
   const db = await open({ file, repositories: ledger, durability: 'normal', timeout: 20_000 });
   process.send?.('ready');
   const caller = async (_: unknown, at: number): Promise<void> => {
-    for (let call = 0; !over; call++) {
+    for (let call = 0; !fight.over; call++) {
       await db.api.entries.run(`${name}-${at}-${call}`, ['row', 'row']);
       rows += 2;
     }
