@@ -1,6 +1,6 @@
 /** How long the event loop stands still, without what the machine gave to other programs and what garbage took. */
 import { readFileSync } from 'node:fs';
-import { PerformanceObserver } from 'node:perf_hooks';
+import { type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type TempDir } from './temp-dir.ts';
 
