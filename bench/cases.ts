@@ -1,9 +1,11 @@
 import { pages, reads, writes } from './cases/calls.ts';
+import { contexts } from './cases/contexts.ts';
 import { durable } from './cases/durable.ts';
 import { executor } from './cases/executor.ts';
 import { importing } from './cases/importing.ts';
 import { latency } from './cases/latency.ts';
 import { cycles, opening } from './cases/opening.ts';
+import { processes } from './cases/processes.ts';
 import { queue } from './cases/queue.ts';
 import { transfers } from './cases/transfers.ts';
 import { type Case } from './report/case.ts';
@@ -21,4 +23,6 @@ export const cases: readonly Case[] = [
   transfers,
   queue,
   executor,
+  contexts,
+  processes,
 ];

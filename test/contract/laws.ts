@@ -4,12 +4,15 @@ import { acknowledgedMeansCommitted } from './acknowledged.ts';
 import { asyncHandlers } from './async-handlers.ts';
 import { atomicCalls } from './atomic-calls.ts';
 import { boundedWal } from './bounded-wal.ts';
+import { cancellation } from './cancellation.ts';
 import { closing } from './closing.ts';
+import { contendedFile } from './contended-file.ts';
 import { deadlocks } from './deadlocks.ts';
 import { handlerStreams } from './handler-streams.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
 import { largeStreams } from './large-streams.ts';
+import { longQueues } from './long-queues.ts';
 import { misuse } from './misuse.ts';
 import { writesNeverHide } from './no-hidden-writes.ts';
 import { noZombies } from './no-zombies.ts';
@@ -17,6 +20,7 @@ import { readYourWrites } from './read-your-writes.ts';
 import { serialisedWrites } from './serialised-writes.ts';
 import { stableReads } from './stable-reads.ts';
 import { streams } from './streams.ts';
+import { twoDatabases } from './two-databases.ts';
 import { waitingCalls } from './waiting-calls.ts';
 
 /** The promises of the design, chapter by chapter, as one strategy has to hold them. */
@@ -40,5 +44,12 @@ export function contractOf(strategy: StrategyUnderTest): void {
     streams(strategy);
     handlerStreams(strategy);
     largeStreams(strategy);
+    // What they force stands in the lane of this thread: its queue, its readers, its connection between two statements.
+    if (strategy.inThread) {
+      cancellation(strategy);
+      longQueues(strategy);
+      contendedFile(strategy);
+      twoDatabases(strategy);
+    }
   });
 }
