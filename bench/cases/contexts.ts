@@ -96,5 +96,6 @@ function handlersOn(handle: ReturnType<typeof openRaw>) {
     throw new Error('the handlers of accounts use nothing but their database');
   };
   if (reads === undefined || writes === undefined) throw new Error('accounts has lost its handlers');
-  return { ...reads(db, { use: unused }), ...writes(db, { use: unused, afterCommit: unused }) };
+  const tools = { use: unused, signal: { aborted: false } };
+  return { ...reads(db, tools), ...writes(db, { ...tools, afterCommit: unused }) };
 }
