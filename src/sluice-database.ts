@@ -175,6 +175,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     } catch (error) {
       // Nothing was closed: the next close tries again.
       this.#closing = undefined;
+      this.#strategy.resume?.();
       this.#switchboard?.accept();
       throw error;
     } finally {
@@ -189,8 +190,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   #giveUp(why: string): void {
-    const reason = (label: string): ClosedError => new ClosedError(`${label}: the database was closed and ${why}`);
-    this.#abandoned.push(...this.#strategy.abandon(reason));
+    this.#strategy.abandon((label) => {
+      this.#abandoned.push(label);
+      return new ClosedError(`${label}: the database was closed and ${why}`);
+    });
   }
 
   async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {

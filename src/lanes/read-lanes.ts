@@ -221,14 +221,9 @@ export class ReadLanes implements Tenancy {
     if (next !== undefined) waiter.resolve(next);
   }
 
-  /** Rejects whoever waits; their labels. */
-  abandon(reason: (label: string) => Error): string[] {
-    return this.#waiting
-      .extract(() => true)
-      .map((waiter) => {
-        waiter.reject(reason(waiter.label));
-        return waiter.label;
-      });
+  /** Rejects whoever waits. */
+  abandon(reason: (label: string) => Error): void {
+    for (const waiter of this.#waiting.extract(() => true)) waiter.reject(reason(waiter.label));
   }
 
   /** Every reader that is not leased; all there are when nothing runs any more. */

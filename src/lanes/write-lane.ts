@@ -36,7 +36,7 @@ import { type WriteCall } from './write-call.ts';
 
 /** A place in the queue that ends with the lane being held, or with a task run. */
 export interface Turn {
-  /** `close` is a turn that may always wait: it is what ends the queue. */
+  /** `close` holds nothing when its turn has come, and may always wait: it is what ends the queue. */
   readonly kind: 'turn' | 'task' | 'close';
   readonly seat: Seat;
   readonly label: string;
@@ -182,6 +182,19 @@ export class WriteLane implements Tenancy {
     return entries;
   }
 
+  /** Has the close of a `Database` go on as soon as that does not hold the lane itself, whoever stands before it. */
+  letPass(seat: Seat): void {
+    const close = this.#queue.extract((entry) => !entry.gone && entry.seat === seat && entry.kind === 'close');
+    if (this.isHeldBy(seat)) {
+      this.#queue.unshift(close);
+      return;
+    }
+    for (const entry of close) {
+      this.#leave(entry);
+      if (entry.kind === 'close') entry.start();
+    }
+  }
+
   /** Gives a turn back. */
   release(): void {
     if (this.#holder === undefined) throw new InternalError('the write lane was released while nobody held it');
@@ -235,7 +248,7 @@ export class WriteLane implements Tenancy {
         return;
       }
       this.#take();
-      if (entry.kind !== 'task') {
+      if (entry.kind === 'turn') {
         const { seat, label, site, tenant, wanted } = entry;
         this.#holder = { seat, label, since: performance.now(), site, tenant, wanted };
       }

@@ -13,7 +13,7 @@ import { runAsyncRead } from '../lanes/async-call.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
-import { abandonAll, type Running } from '../lanes/running.ts';
+import { RunningSet } from '../lanes/running.ts';
 import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
@@ -55,7 +55,7 @@ export class PerContext implements Strategy {
   readonly #timeout: number;
   readonly #slow: SlowCalls;
   /** Snapshots and asynchronous reads. */
-  readonly #running = new Set<Running>();
+  readonly #running = new RunningSet();
   /** All that has a reader across ticks, is on the way to one, or is a step that had to wait; a close must not overtake it. */
   readonly #pending = new Set<Promise<unknown>>();
 
@@ -150,13 +150,21 @@ export class PerContext implements Strategy {
     await this.#writer?.idle();
   }
 
-  abandon(reason: (label: string) => Error): string[] {
-    const reading = [...abandonAll(this.#running, reason), ...this.#readers.abandon(reason)];
-    return [...reading, ...(this.#writer?.abandon(reason) ?? [])];
+  abandon(reason: (label: string) => Error): void {
+    this.#running.giveUp(reason);
+    this.#readers.abandon(reason);
+    this.#writer?.abandon(reason);
   }
 
   running(): readonly string[] {
-    return [...this.#running, ...(this.#writer?.running ?? [])].map(({ label }) => label);
+    const reading = this.#running.labels;
+    if (this.#pending.size > 0) return [...reading, ...(this.#writer?.running.labels ?? [])];
+    return this.#writer?.waitsFor() ?? [];
+  }
+
+  resume(): void {
+    this.#running.resume();
+    this.#writer?.resume();
   }
 
   close(): void {

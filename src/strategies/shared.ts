@@ -95,12 +95,16 @@ export class Shared implements Strategy {
     await this.#writer.idle();
   }
 
-  abandon(reason: (label: string) => Error): string[] {
-    return this.#writer.abandon(reason);
+  abandon(reason: (label: string) => Error): void {
+    this.#writer.abandon(reason);
   }
 
   running(): readonly string[] {
-    return [...this.#writer.running].map(({ label }) => label);
+    return this.#writer.waitsFor();
+  }
+
+  resume(): void {
+    this.#writer.resume();
   }
 
   close(): void {

@@ -46,9 +46,15 @@ export interface Strategy {
   readonly exchanges?: readonly Exchange[];
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
-  /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */
-  abandon(reason: (label: string) => Error): string[];
-  /** What runs across ticks, by name. */
+  /**
+   * Gives up on everything that has not ended, and on what was on its way and begins only now: it rejects.
+   *
+   * @param reason asked once for each of them, with its label
+   */
+  abandon(reason: (label: string) => Error): void;
+  /** The close failed, and nothing was closed: undoes what `idle` and `abandon` left behind. Absent where that cannot be. */
+  resume?(): void;
+  /** What a close waits for, by name. */
   running(): readonly string[];
   /** Checkpoints and closes every connection, all or none. Called when nothing runs any more. */
   close(): void | Promise<void>;

@@ -1,0 +1,85 @@
+/** What a close meets at its edges: other databases on the file, calls that are on their way, closes that fail. */
+import { once } from 'node:events';
+import { describe, expect, test } from 'vitest';
+import { ClosedError } from '../../src/index.ts';
+import { type LedgerDatabase } from '../support/ledger.ts';
+import { committed, openLedger } from '../support/open-ledger.ts';
+import { IN_THREAD } from '../support/strategies.ts';
+import { useTempDir } from '../support/temp-dir.ts';
+import { gate, rejection } from '../support/waiting.ts';
+
+for (const strategy of IN_THREAD) {
+  describe(`a close, ${strategy.title}`, () => {
+    const dir = useTempDir();
+
+    /** A transaction that holds the lane until it is told to end. */
+    async function holdLane(db: LedgerDatabase): Promise<{ end: () => Promise<void> }> {
+      const [begun, held] = [gate(), gate()];
+      const transaction = db.context({ label: 'POST /transfers' }, () =>
+        db.transaction(async (api) => {
+          await api.entries.run('other', ['row']);
+          begun.open();
+          await held.passed;
+        }),
+      );
+      await begun.passed;
+      const end = (): Promise<void> => {
+        held.open();
+        return transaction;
+      };
+      dir.atEnd(end);
+      return { end };
+    }
+
+    test('that gives up ends although another database on the file holds the lane for ever', async () => {
+      const other = await openLedger(dir, strategy);
+      const db = await openLedger(dir, strategy);
+      const { end } = await holdLane(other);
+      const queued = rejection(db.api.entries.run('a'), ClosedError);
+      expect(await db.close({ drain: 20 })).toEqual({ abandoned: ['entries.run'] });
+      expect((await queued).outcome).toBe('not-started');
+      await end();
+      expect(committed(dir)).toEqual(['other/1']);
+    });
+
+    test('that gives up waits for what it undoes, and not for what another database queued behind that', async () => {
+      // | database               | other          |
+      // |------------------------|----------------|
+      // | transaction begins     |                |
+      // |                        | is queued      |
+      // | close, gives up        |                |
+      // | transaction is undone  |                |
+      // | is closed              | begins, stays  |
+      const other = await openLedger(dir, strategy);
+      const db = await openLedger(dir, strategy);
+      const begun = gate();
+      const undone = rejection(
+        db.transaction(async (api) => {
+          await api.entries.run('a', ['row']);
+          begun.open();
+          await gate().passed;
+        }),
+        ClosedError,
+      );
+      await begun.passed;
+      const holds = holdLane(other);
+      expect(await db.close({ drain: 20 })).toEqual({ abandoned: ['transaction'] });
+      expect((await undone).outcome).toBe('rolled-back');
+      await (await holds).end();
+      expect(committed(dir)).toEqual(['other/1']);
+    });
+
+    test('that waits for long for another database says for what', async () => {
+      const other = await openLedger(dir, strategy);
+      const db = await openLedger(dir, strategy);
+      const { end } = await holdLane(other);
+      const warned = once(process, 'warning') as Promise<[Error & { code: string }]>;
+      const closing = db.close();
+      const [warning] = await warned;
+      expect(warning.code).toBe('SLUICE_CLOSE_WAITS');
+      expect(warning.message).toMatch(/waited 5000 ms for transaction in POST \/transfers for \d+ ms, called/);
+      await end();
+      await closing;
+    });
+  });
+}
