@@ -32,6 +32,7 @@ export async function runSnapshot<T>(
   const stopWatching = abandonWithContext(scope, context);
   try {
     await retryBusy(tenant.label, deadline, () => {
+      scope.assertKept();
       connection.control('pin');
     });
     return await Promise.race([run(scope), scope.abandoned]);

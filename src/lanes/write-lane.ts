@@ -125,9 +125,15 @@ export class WriteLane implements Tenancy {
     return this.#holder?.seat === seat;
   }
 
-  /** Queues an entry. @throws {QueueFullError} at once when its `Database` has as many waiting as it may. */
+  /**
+   * Queues an entry.
+   *
+   * @throws {QueueFullError} at once when its `Database` has as many waiting as it may, and with what its close gave up with
+   */
   submit(entry: LaneEntry): void {
     const { seat } = entry;
+    const refusal = entry.kind === 'close' ? undefined : seat.running.refusal(entry.label);
+    if (refusal !== undefined) throw refusal;
     if (seat.queued >= seat.maxQueue && entry.kind !== 'close') {
       throw new QueueFullError(
         `${entry.label}: ${seat.maxQueue} calls are waiting for the write lane already; ` +
@@ -434,8 +440,9 @@ export class WriteLane implements Tenancy {
   #putBack(seat: Seat, calls: readonly WriteCall[]): void {
     const wanted = calls.filter((call) => {
       const signal = call.context?.signal;
-      if (signal?.aborted !== true) return true;
-      call.reject(abortError(call.label, signal), 'rolled-back');
+      const refusal = signal?.aborted === true ? abortError(call.label, signal) : seat.running.refusal(call.label);
+      if (refusal === undefined) return true;
+      call.reject(refusal, 'rolled-back');
       return false;
     });
     if (wanted.length === 0) return;

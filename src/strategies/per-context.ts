@@ -204,7 +204,11 @@ export class PerContext implements Strategy {
   ): Promise<T> {
     const { tenant, deadline, context } = request;
     // To open a reader may find SQLite recovering a file that another process left behind.
-    const lease = (): Promise<Connection> => this.#readers.lease(tenant, deadline, context, holding);
+    const lease = (): Promise<Connection> => {
+      const refusal = this.#running.refusal(tenant.label);
+      if (refusal !== undefined) throw refusal;
+      return this.#readers.lease(tenant, deadline, context, holding);
+    };
     const reader = await retryBusy(tenant.label, deadline, lease);
     try {
       return await run(reader);

@@ -81,5 +81,49 @@ for (const strategy of IN_THREAD) {
       await end();
       await closing;
     });
+
+    test.for(['snapshot', 'transaction'] as const)(
+      'that gives up at once ends a %s that was about to begin',
+      async (kind) => {
+        const db = await openLedger(dir, strategy);
+        let begun = false;
+        const about = db[kind](() => {
+          begun = true;
+          return gate().passed;
+        });
+        const abandoned = rejection(about, ClosedError);
+        const report = await db.context({ signal: AbortSignal.abort() }, () => db.close());
+        expect(report).toEqual({ abandoned: [kind] });
+        await abandoned;
+        expect(begun, 'its callback ran').toBe(false);
+      },
+    );
+
+    test('that gives up ends a snapshot and a transaction whose turn has just come', async () => {
+      // | first            | second                    | close            |
+      // |------------------|---------------------------|------------------|
+      // | holds its turn   | waits for it              |                  |
+      // | ends             | has it, has not begun     |                  |
+      // |                  |                           | gives up         |
+      for (const kind of ['snapshot', 'transaction'] as const) {
+        const file = dir.file(`${kind}.db`);
+        const db = await openLedger(dir, strategy, { file, readers: 1 });
+        const [begun, held] = [gate(), gate()];
+        const first = db[kind](async () => {
+          begun.open();
+          await held.passed;
+        });
+        await begun.passed;
+        const second = rejection(
+          db[kind](() => gate().passed),
+          ClosedError,
+        );
+        held.open();
+        await first;
+        const report = await db.context({ signal: AbortSignal.abort() }, () => db.close());
+        expect(report).toEqual({ abandoned: [kind] });
+        await second;
+      }
+    });
   });
 }
