@@ -55,6 +55,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #stops: (() => void)[] = [];
   readonly #streams: StreamHost;
   #closing: Promise<CloseReport> | undefined;
+  /** It is closed: nothing is left that a close could give up on. */
+  #ended = false;
 
   /** @param leave takes the file out of the registry of open files */
   constructor(strategy: Strategy, decision: Decision, leave: () => void, limits: DatabaseLimits) {
@@ -143,6 +145,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
       return Promise.reject(insideScope('close', scope, 'for which it would wait; close it afterwards'));
     }
     this.#closing ??= this.#close();
+    if (this.#ended) return this.#closing;
     // A later call may bring the deadline that the first one left out, as a signal handler would.
     if (drain !== undefined) {
       const timer = setTimeout(() => {
@@ -182,6 +185,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
       clearTimeout(reminder);
       for (const stop of this.#stops.splice(0)) stop();
     }
+    this.#ended = true;
     this.#switchboard?.close();
     this.#ports.close();
     forgetUnclosed(this);

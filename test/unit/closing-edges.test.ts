@@ -1,5 +1,5 @@
 /** What a close meets at its edges: other databases on the file, calls that are on their way, closes that fail. */
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { ClosedError } from '../../src/index.ts';
 import { type LedgerDatabase } from '../support/ledger.ts';
@@ -124,6 +124,18 @@ for (const strategy of IN_THREAD) {
         expect(report).toEqual({ abandoned: [kind] });
         await second;
       }
+    });
+
+    test('that comes after the end leaves no timer and no listener behind', async () => {
+      const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+      const { signal } = new AbortController();
+      const db = await openLedger(dir, strategy);
+      const report = await db.close();
+      const before = timers();
+      expect(await db.close({ drain: 60_000 })).toBe(report);
+      expect(await db.context({ timeout: 60_000, signal }, () => db.close())).toBe(report);
+      expect(timers()).toBe(before);
+      expect(getEventListeners(signal, 'abort')).toEqual([]);
     });
   });
 }
