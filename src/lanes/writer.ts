@@ -133,6 +133,7 @@ export class Writer implements Seat {
   /** The close failed: what it left off goes on. */
   resume(): void {
     this.running.resume();
+    this.lane.checkpoints?.resumeWriter(this);
   }
 
   #request(label: string, context: Ambient | undefined): TurnRequest {

@@ -1,8 +1,10 @@
 /** What a close meets at its edges: other databases on the file, calls that are on their way, closes that fail. */
 import { getEventListeners, once } from 'node:events';
-import { describe, expect, test } from 'vitest';
-import { ClosedError } from '../../src/index.ts';
+import Sqlite from 'better-sqlite3';
+import { describe, expect, test, vi } from 'vitest';
+import { ClosedError, InternalError } from '../../src/index.ts';
 import { type LedgerDatabase } from '../support/ledger.ts';
+import { MIB, openNotebook, walOf, write } from '../support/notes.ts';
 import { committed, openLedger } from '../support/open-ledger.ts';
 import { IN_THREAD } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
@@ -29,6 +31,25 @@ for (const strategy of IN_THREAD) {
       };
       dir.atEnd(end);
       return { end };
+    }
+
+    /** From now on notes the handles of this file. The answer begins a statement on each, which the driver then does not close. */
+    function watchHandles(): () => () => void {
+      const seen = vi.spyOn(Sqlite.prototype, 'prepare');
+      dir.atEnd(() => {
+        seen.mockRestore();
+      });
+      return () => {
+        const handles = [...new Set(seen.mock.contexts as Sqlite.Database[])].filter(
+          ({ name, open }) => open && name === dir.file(),
+        );
+        expect(handles.length).toBeGreaterThan(0);
+        const rows = handles.map((handle) => handle.prepare('SELECT 1 UNION SELECT 2').iterate());
+        for (const each of rows) each.next();
+        return () => {
+          for (const each of rows) each.return?.();
+        };
+      };
     }
 
     test('that gives up ends although another database on the file holds the lane for ever', async () => {
@@ -136,6 +157,38 @@ for (const strategy of IN_THREAD) {
       expect(await db.context({ timeout: 60_000, signal }, () => db.close())).toBe(report);
       expect(timers()).toBe(before);
       expect(getEventListeners(signal, 'abort')).toEqual([]);
+    });
+
+    test('that failed has closed nothing, and the WAL is kept in bounds as before', async () => {
+      const occupy = watchHandles();
+      const db = await openNotebook(dir, strategy, { pragmas: { journal_size_limit: MIB } });
+      await db.api.notes.size();
+      const end = occupy();
+      expect((await rejection(db.close(), InternalError)).message).toContain('nothing was closed');
+      end();
+
+      let largest = 0;
+      for (let written = 0; written < 6; written++) {
+        await write(db, 1);
+        largest = Math.max(largest, walOf(dir));
+      }
+      expect(db.stats().wal?.checkpoints).toBeGreaterThan(0);
+      expect(largest).toBeLessThanOrEqual(2 * MIB);
+      expect(await db.close()).toEqual({ abandoned: [] });
+    });
+
+    test('that gave up and failed gives up on nothing that comes later', async () => {
+      const occupy = watchHandles();
+      const db = await openNotebook(dir, strategy);
+      const end = occupy();
+      await rejection(
+        db.context({ signal: AbortSignal.abort() }, () => db.close()),
+        InternalError,
+      );
+      end();
+      await db.api.notes.add();
+      await db.transaction((api) => api.notes.add());
+      expect(await db.snapshot((api) => api.notes.size())).toBe(2);
     });
   });
 }
