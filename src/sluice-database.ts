@@ -9,6 +9,7 @@ import {
   runInScope,
   timerDelay,
 } from './context/context.ts';
+import { type Tenant } from './context/holders.ts';
 import { type Scope } from './context/scope.ts';
 import { type Cursor, type Pulled } from './connection/cursor.ts';
 import { type Decision } from './connection/decide.ts';
@@ -144,8 +145,16 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     if (scope !== undefined) {
       return Promise.reject(insideScope('close', scope, 'for which it would wait; close it afterwards'));
     }
+    if (this.#ended && this.#closing !== undefined) return this.#closing;
+    const around = tenantsAround(context);
+    let endWait: (() => void) | undefined;
+    try {
+      if (around.length > 0) endWait = this.#strategy.closeInside?.(around);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
     this.#closing ??= this.#close();
-    if (this.#ended) return this.#closing;
+    if (endWait !== undefined) this.#stops.push(endWait);
     // A later call may bring the deadline that the first one left out, as a signal handler would.
     if (drain !== undefined) {
       const timer = setTimeout(() => {
@@ -294,6 +303,15 @@ function remind(file: string, running: readonly string[]): void {
 function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
   const scope = context?.scopes.get(owner);
   return scope?.entered === true ? scope : undefined;
+}
+
+/**
+ * What may be open around a closer, of whichever database. Also of a nested transaction that has ended, for the outermost
+ * one, whose tenant it shares, may be open still. A tenant that holds nothing is in nobody's way.
+ */
+function tenantsAround(context: Ambient | undefined): readonly Tenant[] {
+  if (context === undefined) return [];
+  return [...context.scopes.values()].flatMap((scope) => (scope === undefined ? [] : [scope.tenant]));
 }
 
 function insideScope(label: string, scope: Scope, why: string): ContextError {

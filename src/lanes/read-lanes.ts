@@ -65,6 +65,11 @@ export class ReadLanes implements Tenancy {
     return this.#leases.size < this.#max ? [] : [...this.#leases.values()].map(({ tenant }) => tenant);
   }
 
+  /** Each reader that is leased: a close needs all of them back. */
+  taken(): readonly Tenancy[] {
+    return [...this.#leases.values()].map(({ tenant }) => ({ name: this.name, tenants: [tenant] }));
+  }
+
   get size(): number {
     return this.#idle.length + this.#leases.size;
   }

@@ -3,7 +3,7 @@
  * write lane, whose turns are the mutex.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
-import { Tenant } from '../context/holders.ts';
+import { Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError } from '../errors.ts';
@@ -88,6 +88,10 @@ export class Shared implements Strategy {
       wal: lane.checkpoints?.stats(),
       advice: stats.slow.advice(isExecutorThread() ? 'thread of its own' : 'event loop'),
     };
+  }
+
+  closeInside(tenants: readonly Tenant[]): () => void {
+    return waitInside(tenants, this.#writer.lane, 'close');
   }
 
   async idle(): Promise<void> {

@@ -1,5 +1,6 @@
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Ambient } from '../context/context.ts';
+import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { type Exchange } from '../executor/given-ports.ts';
@@ -44,6 +45,13 @@ export interface Strategy {
    * comes first.
    */
   readonly exchanges?: readonly Exchange[];
+  /**
+   * Lets tenants that are open around a close wait for what that close waits for. The returned function ends the wait. Absent
+   * where another thread knows what that is: there nobody is in its graph of waits.
+   *
+   * @throws {DeadlockError} at once, where the close would wait for one of them
+   */
+  closeInside?(tenants: readonly Tenant[]): () => void;
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
   /**

@@ -2,7 +2,7 @@
 import { getEventListeners, once } from 'node:events';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test, vi } from 'vitest';
-import { ClosedError, InternalError } from '../../src/index.ts';
+import { ClosedError, DeadlockError, InternalError } from '../../src/index.ts';
 import { type LedgerDatabase } from '../support/ledger.ts';
 import { MIB, openNotebook, walOf, write } from '../support/notes.ts';
 import { committed, openLedger } from '../support/open-ledger.ts';
@@ -189,6 +189,61 @@ for (const strategy of IN_THREAD) {
       await db.api.notes.add();
       await db.transaction((api) => api.notes.add());
       expect(await db.snapshot((api) => api.notes.size())).toBe(2);
+    });
+
+    test('inside a transaction of another database on the file is refused at once, and the database stays open', async () => {
+      const other = await openLedger(dir, strategy);
+      const db = await openLedger(dir, strategy);
+      const closed = other.transaction(async () => {
+        const error = await rejection(db.close(), DeadlockError);
+        expect(error.cycle[0]).toMatch(/^transaction waits for the write lane of .*ledger\.db$/);
+      });
+      await closed;
+      await db.api.entries.run('a', ['row']);
+      expect(await db.close()).toEqual({ abandoned: [] });
+      expect(committed(dir)).toEqual(['a/1']);
+    });
+
+    test('inside a transaction that an earlier close waits for is refused too', async () => {
+      const other = await openLedger(dir, strategy);
+      const db = await openLedger(dir, strategy);
+      const [begun, held] = [gate(), gate()];
+      const transaction = other.transaction(async () => {
+        begun.open();
+        await held.passed;
+        await rejection(db.close(), DeadlockError);
+      });
+      await begun.passed;
+      const closing = db.close();
+      held.open();
+      await transaction;
+      expect(await closing).toEqual({ abandoned: [] });
+    });
+
+    test.for(['transaction', 'snapshot'] as const)(
+      'in what a nested transaction left behind is refused while the outer %s is open',
+      async (kind) => {
+        const db = await openLedger(dir, strategy);
+        await db[kind](async () => {
+          const ended = gate();
+          let close: Promise<unknown> | undefined;
+          await db[kind](() => {
+            close = ended.passed.then(() => db.close());
+          });
+          ended.open();
+          expect((await rejection(Promise.resolve(close), Error)).message).toContain('would wait');
+        });
+        await db.api.entries.run('a', ['row']);
+        expect(committed(dir)).toEqual(['a/1']);
+      },
+    );
+
+    test('inside a transaction of another file is not refused, and ends', async () => {
+      const other = await openLedger(dir, strategy, { file: dir.file('other.db') });
+      const db = await openLedger(dir, strategy);
+      const queued = db.api.entries.run('a', ['row']);
+      expect(await other.transaction(() => db.close())).toEqual({ abandoned: [] });
+      await queued;
     });
   });
 }
