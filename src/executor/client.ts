@@ -273,9 +273,10 @@ export class PortClient {
       .map(({ parts }) => parts.label);
   }
 
-  /** Resolves when nobody waits for anything. */
+  /** Resolves when nobody waits for anything. Whoever can give something back early is asked to. */
   idle(): Promise<void> {
     if (this.#waiting === 0) return Promise.resolve();
+    for (const pending of this.#pending.values()) pending.wanted?.();
     return new Promise((resolve) => {
       this.#idle.push(resolve);
     });

@@ -39,6 +39,7 @@ export class ReadLanes implements Tenancy {
   readonly #leases = new Map<Connection, ReaderLease>();
   readonly #returned: (lease: Lease) => void;
   #unleased: Connection | undefined;
+  #allWanted = false;
   #repaired = 0;
   #discarded = 0;
 
@@ -124,7 +125,8 @@ export class ReadLanes implements Tenancy {
     const site = holding?.site ?? new CallSite();
     const take = (connection: Connection): Connection => {
       this.#leases.set(connection, { label, tenant, since: performance.now(), site, wanted: holding?.wanted });
-      if (this.#waiting.length > 0) this.#askForOne();
+      if (this.#allWanted) this.askForAll();
+      else if (this.#waiting.length > 0) this.#askForOne();
       return connection;
     };
     if (this.#waiting.length === 0 && this.idle() !== undefined) {
@@ -181,13 +183,18 @@ export class ReadLanes implements Tenancy {
   }
 
   #askForOne(): void {
-    for (const lease of this.#leases.values()) {
-      if (lease.wanted === undefined) continue;
-      const { wanted } = lease;
-      lease.wanted = undefined;
-      wanted();
-      return;
-    }
+    for (const lease of this.#leases.values()) if (ask(lease)) return;
+  }
+
+  /** A close needs every reader: whoever can give one back early is asked to, and whoever comes to one later. */
+  askForAll(): void {
+    this.#allWanted = true;
+    for (const lease of this.#leases.values()) ask(lease);
+  }
+
+  /** The close failed. */
+  resume(): void {
+    this.#allWanted = false;
   }
 
   /** Takes a reader back. One that cannot be made clean is closed; the next caller opens another. */
@@ -253,4 +260,12 @@ export class ReadLanes implements Tenancy {
       { wait: 'reader', holder },
     );
   }
+}
+
+/** Whether somebody was asked. */
+function ask(lease: ReaderLease): boolean {
+  const { wanted } = lease;
+  lease.wanted = undefined;
+  wanted?.();
+  return wanted !== undefined;
 }

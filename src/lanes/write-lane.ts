@@ -156,15 +156,11 @@ export class WriteLane implements Tenancy {
     this.#askHolder();
   }
 
-  /** A holder that can give the lane back early is asked to when somebody waits; a close is patient. */
+  /** A holder that can give the lane back early is asked to when somebody waits. */
   #askHolder(): void {
     const wanted = this.#holder?.wanted;
     if (wanted === undefined) return;
-    for (const { gone, kind } of this.#queue) {
-      if (gone || kind === 'close') continue;
-      wanted();
-      return;
-    }
+    if (this.length > 0) wanted();
   }
 
   /** Takes one entry out, wherever it stands; whether it was still waiting. */

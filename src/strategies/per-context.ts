@@ -161,6 +161,7 @@ export class PerContext implements Strategy {
   }
 
   async idle(): Promise<void> {
+    this.#readers.askForAll();
     while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
     await this.#writer?.idle();
   }
@@ -179,6 +180,7 @@ export class PerContext implements Strategy {
 
   resume(): void {
     this.#running.resume();
+    this.#readers.resume();
     this.#writer?.resume();
   }
 

@@ -6,6 +6,7 @@ import { ClosedError, DeadlockError, InternalError } from '../../src/index.ts';
 import { type LedgerDatabase } from '../support/ledger.ts';
 import { MIB, openNotebook, walOf, write } from '../support/notes.ts';
 import { committed, openLedger } from '../support/open-ledger.ts';
+import { exhaust, fill, iterate } from '../support/streaming.ts';
 import { IN_THREAD } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { gate, rejection } from '../support/waiting.ts';
@@ -244,6 +245,27 @@ for (const strategy of IN_THREAD) {
       const queued = db.api.entries.run('a', ['row']);
       expect(await other.transaction(() => db.close())).toEqual({ abandoned: [] });
       await queued;
+    });
+
+    test('is given way to by consistent streams, also by one that comes to its reader only then', async () => {
+      // | stream a            | stream b                    | close          |
+      // |---------------------|-----------------------------|----------------|
+      // | holds the reader    | waits for it                |                |
+      // |                     |                             | asks for it    |
+      // | gives it back       | has it, is asked, gives it  |                |
+      // |                     |                             | ends           |
+      const db = await openLedger(dir, strategy, { readers: 1 });
+      const expected = await fill(db, 50);
+      const stream = (): AsyncIterable<{ call: string; part: number }> =>
+        db.api.entries.stream({}, { batch: 1, consistent: true });
+      const [a, b] = [iterate(stream()), iterate(stream())];
+      await a.next();
+      const first = b.next();
+      const closing = db.close();
+      expect(await first).toMatchObject({ value: { part: 1 } });
+      expect(await closing).toEqual({ abandoned: [] });
+      expect((await exhaust(a)).items).toHaveLength(expected.length - 1);
+      expect((await exhaust(b)).items).toHaveLength(expected.length - 1);
     });
   });
 }
