@@ -151,7 +151,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     try {
       if (around.length > 0) endWait = this.#strategy.closeInside?.(around);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
     this.#closing ??= this.#close();
     if (endWait !== undefined) this.#stops.push(endWait);
