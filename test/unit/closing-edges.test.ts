@@ -247,25 +247,13 @@ for (const strategy of IN_THREAD) {
       await queued;
     });
 
-    test('is given way to by consistent streams, also by one that comes to its reader only then', async () => {
-      // | stream a            | stream b                    | close          |
-      // |---------------------|-----------------------------|----------------|
-      // | holds the reader    | waits for it                |                |
-      // |                     |                             | asks for it    |
-      // | gives it back       | has it, is asked, gives it  |                |
-      // |                     |                             | ends           |
+    test('is given way to by a consistent stream, also in the body of its own loop', async () => {
       const db = await openLedger(dir, strategy, { readers: 1 });
       const expected = await fill(db, 50);
-      const stream = (): AsyncIterable<{ call: string; part: number }> =>
-        db.api.entries.stream({}, { batch: 1, consistent: true });
-      const [a, b] = [iterate(stream()), iterate(stream())];
-      await a.next();
-      const first = b.next();
-      const closing = db.close();
-      expect(await first).toMatchObject({ value: { part: 1 } });
-      expect(await closing).toEqual({ abandoned: [] });
-      expect((await exhaust(a)).items).toHaveLength(expected.length - 1);
-      expect((await exhaust(b)).items).toHaveLength(expected.length - 1);
+      const rows = iterate(db.api.entries.stream({}, { batch: 1, consistent: true }));
+      await rows.next();
+      expect(await db.close()).toEqual({ abandoned: [] });
+      expect((await exhaust(rows)).items).toHaveLength(expected.length - 1);
     });
   });
 }
