@@ -1,9 +1,13 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
+
+// Each of their tests starts threads, which takes minutes in all: `npm run test:threads` runs them.
+const threads = process.env.STRATEGIES === undefined ? ['test/contract/executor*.test.ts'] : [];
 
 export default defineConfig({
   ssr: { resolve: { conditions: ['sluice-source', 'node', 'import', 'module', 'default'] } },
   test: {
     include: ['test/**/*.test.ts'],
+    exclude: [...configDefaults.exclude, ...threads],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 30_000,

@@ -14,6 +14,7 @@ import * as esbuild from 'esbuild';
 const entries = {
   index: 'src/index.ts',
   cli: 'src/cli/main.ts',
+  worker: 'src/executor/worker.ts',
 };
 
 const root = join(import.meta.dirname, '..');

@@ -10,6 +10,7 @@ import {
   scopeOf,
   timerDelay,
 } from './context/context.ts';
+import { type Tenant } from './context/holders.ts';
 import { type Scope } from './context/scope.ts';
 import { type Cursor, type Pulled } from './connection/cursor.ts';
 import { type Decision } from './connection/decide.ts';
@@ -56,6 +57,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly #stops: (() => void)[] = [];
   readonly #streams: StreamHost;
   #closing: Promise<CloseReport> | undefined;
+  /** It is closed: nothing is left that a close could give up on. */
+  #ended = false;
 
   /** @param leave takes the file out of the registry of open files */
   constructor(strategy: Strategy, decision: Decision, leave: () => void, limits: DatabaseLimits) {
@@ -143,7 +146,16 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     if (scope !== undefined) {
       return Promise.reject(insideScope('close', scope, 'for which it would wait; close it afterwards'));
     }
+    if (this.#ended && this.#closing !== undefined) return this.#closing;
+    const around = tenantsAround(context);
+    let endWait: (() => void) | undefined;
+    try {
+      if (around.length > 0) endWait = this.#strategy.closeInside?.(around);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     this.#closing ??= this.#close();
+    if (endWait !== undefined) this.#stops.push(endWait);
     // A later call may bring the deadline that the first one left out, as a signal handler would.
     if (drain !== undefined) {
       const timer = setTimeout(() => {
@@ -176,12 +188,14 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     } catch (error) {
       // Nothing was closed: the next close tries again.
       this.#closing = undefined;
+      this.#strategy.resume?.();
       this.#switchboard?.accept();
       throw error;
     } finally {
       clearTimeout(reminder);
       for (const stop of this.#stops.splice(0)) stop();
     }
+    this.#ended = true;
     this.#switchboard?.close();
     this.#ports.close();
     forgetUnclosed(this);
@@ -190,8 +204,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   #giveUp(why: string): void {
-    const reason = (label: string): ClosedError => new ClosedError(`${label}: the database was closed and ${why}`);
-    this.#abandoned.push(...this.#strategy.abandon(reason));
+    this.#strategy.abandon((label) => {
+      this.#abandoned.push(label);
+      return new ClosedError(`${label}: the database was closed and ${why}`);
+    });
   }
 
   async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {
@@ -282,6 +298,15 @@ function remind(file: string, running: readonly string[]): void {
       'end these first, or give close({ drain }) a deadline',
     { type: 'SluiceWarning', code: 'SLUICE_CLOSE_WAITS' },
   );
+}
+
+/**
+ * What may be open around a closer, of whichever database. Also of a nested transaction that has ended, for the outermost
+ * one, whose tenant it shares, may be open still. A tenant that holds nothing is in nobody's way.
+ */
+function tenantsAround(context: Ambient | undefined): readonly Tenant[] {
+  if (context === undefined) return [];
+  return [...context.scopes.values()].flatMap((scope) => (scope === undefined ? [] : [scope.tenant]));
 }
 
 function insideScope(label: string, scope: Scope, why: string): ContextError {

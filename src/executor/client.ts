@@ -273,27 +273,25 @@ export class PortClient {
       .map(({ parts }) => parts.label);
   }
 
-  /** Resolves when nobody waits for anything. */
+  /** Resolves when nobody waits for anything. Whoever can give something back early is asked to. */
   idle(): Promise<void> {
     if (this.#waiting === 0) return Promise.resolve();
+    for (const pending of this.#pending.values()) pending.wanted?.();
     return new Promise((resolve) => {
       this.#idle.push(resolve);
     });
   }
 
-  /** Gives up on everything that can still be given up; its labels. */
-  abandon(reason: (label: string) => Error): string[] {
-    const labels: string[] = [];
+  /** Gives up on everything that can still be given up. */
+  abandon(reason: (label: string) => Error): void {
     for (const pending of [...this.#pending.values()]) {
       if (pending.settled || pending.parts.scope !== 0) continue;
       const { label, id, request } = pending.parts;
       const outcome = this.#giveUp(pending);
       if (outcome === undefined) continue;
-      labels.push(label);
       if (request[0] === 'begin') this.#outbox?.push(['end', id, 'undo']);
       this.#release(pending, reason(label), outcome);
     }
-    return labels;
   }
 
   /** Takes in what has arrived, without the event loop. */

@@ -86,8 +86,8 @@ export class PortStrategy implements Strategy {
     await Promise.all(this.clients().map((client) => client.idle()));
   }
 
-  abandon(reason: (label: string) => Error): string[] {
-    return this.clients().flatMap((client) => client.abandon(reason));
+  abandon(reason: (label: string) => Error): void {
+    for (const client of this.clients()) client.abandon(reason);
   }
 
   close(): void | Promise<void> {

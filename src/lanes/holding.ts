@@ -6,6 +6,6 @@ export interface Holding {
   readonly label: string;
   /** Where it was asked for. */
   readonly site: CallSite;
-  /** Others wait for what it holds. Called any number of times, also before it has begun. Never throws. */
+  /** Others, or a close, wait for what it holds. Called any number of times, also before it has begun. Never throws. */
   readonly wanted: () => void;
 }

@@ -8,6 +8,9 @@ import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
 import { type Holding } from './holding.ts';
 
+/** Milliseconds of serving readers after which the event loop turns. */
+const SLICE = 5;
+
 interface ReaderLease extends Lease {
   readonly tenant: Tenant;
   /** Asks whoever holds it to give it back early; absent where that cannot be, or was done. */
@@ -39,6 +42,9 @@ export class ReadLanes implements Tenancy {
   readonly #leases = new Map<Connection, ReaderLease>();
   readonly #returned: (lease: Lease) => void;
   #unleased: Connection | undefined;
+  #allWanted = false;
+  /** When the event loop was last seen to turn. */
+  #turnedAt = 0;
   #repaired = 0;
   #discarded = 0;
 
@@ -63,6 +69,11 @@ export class ReadLanes implements Tenancy {
   /** While every reader is leased: whoever waits needs one of them to come back. */
   get tenants(): readonly Tenant[] {
     return this.#leases.size < this.#max ? [] : [...this.#leases.values()].map(({ tenant }) => tenant);
+  }
+
+  /** Each reader that is leased: a close needs all of them back. */
+  taken(): readonly Tenancy[] {
+    return [...this.#leases.values()].map(({ tenant }) => ({ name: this.name, tenants: [tenant] }));
   }
 
   get size(): number {
@@ -119,7 +130,8 @@ export class ReadLanes implements Tenancy {
     const site = holding?.site ?? new CallSite();
     const take = (connection: Connection): Connection => {
       this.#leases.set(connection, { label, tenant, since: performance.now(), site, wanted: holding?.wanted });
-      if (this.#waiting.length > 0) this.#askForOne();
+      if (this.#allWanted) this.askForAll();
+      else if (this.#waiting.length > 0) this.#askForOne();
       return connection;
     };
     if (this.#waiting.length === 0 && this.idle() !== undefined) {
@@ -176,13 +188,18 @@ export class ReadLanes implements Tenancy {
   }
 
   #askForOne(): void {
-    for (const lease of this.#leases.values()) {
-      if (lease.wanted === undefined) continue;
-      const { wanted } = lease;
-      lease.wanted = undefined;
-      wanted();
-      return;
-    }
+    for (const lease of this.#leases.values()) if (ask(lease)) return;
+  }
+
+  /** A close needs every reader: whoever can give one back early is asked to, and whoever comes to one later. */
+  askForAll(): void {
+    this.#allWanted = true;
+    for (const lease of this.#leases.values()) ask(lease);
+  }
+
+  /** The close failed. */
+  resume(): void {
+    this.#allWanted = false;
   }
 
   /** Takes a reader back. One that cannot be made clean is closed; the next caller opens another. */
@@ -194,8 +211,16 @@ export class ReadLanes implements Tenancy {
     else this.#idle.push(connection);
     if (state === 'repaired') this.#repaired += 1;
     if (lease !== undefined) this.#returned(lease);
-    this.#serve();
+    if (this.#waiting.length === 0) return;
+    // However many wait, timers and I/O run between them.
+    if (performance.now() - this.#turnedAt < SLICE) this.#serve();
+    else setImmediate(this.#turned);
   }
+
+  readonly #turned = (): void => {
+    this.#turnedAt = performance.now();
+    this.#serve();
+  };
 
   #discard(connection: Connection): void {
     this.#discarded += 1;
@@ -221,14 +246,9 @@ export class ReadLanes implements Tenancy {
     if (next !== undefined) waiter.resolve(next);
   }
 
-  /** Rejects whoever waits; their labels. */
-  abandon(reason: (label: string) => Error): string[] {
-    return this.#waiting
-      .extract(() => true)
-      .map((waiter) => {
-        waiter.reject(reason(waiter.label));
-        return waiter.label;
-      });
+  /** Rejects whoever waits. */
+  abandon(reason: (label: string) => Error): void {
+    for (const waiter of this.#waiting.extract(() => true)) waiter.reject(reason(waiter.label));
   }
 
   /** Every reader that is not leased; all there are when nothing runs any more. */
@@ -253,4 +273,12 @@ export class ReadLanes implements Tenancy {
       { wait: 'reader', holder },
     );
   }
+}
+
+/** Whether somebody was asked. */
+function ask(lease: ReaderLease): boolean {
+  const { wanted } = lease;
+  lease.wanted = undefined;
+  wanted?.();
+  return wanted !== undefined;
 }

@@ -1,6 +1,6 @@
 import { type Connection } from '../connection/connection.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
-import { type Running } from './running.ts';
+import { type RunningSet } from './running.ts';
 import { type BatchLimits } from './limits.ts';
 
 /** A `Database`'s place in the write lane of its file: its connection and its bounds. */
@@ -16,7 +16,7 @@ export interface Seat {
   queued: number;
   readonly stats: LaneStats;
   /** Transactions and asynchronous handlers that hold the lane. */
-  readonly running: Set<Running>;
+  readonly running: RunningSet;
   /** Replaces a connection whose rollback failed: it must not serve anyone else. */
   replace(): void;
 }

@@ -2,7 +2,7 @@ import { abandonWithContext, type Ambient } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { retryBusy } from './retry.ts';
-import { type Running } from './running.ts';
+import { type RunningSet } from './running.ts';
 import { OpenScope } from './scope.ts';
 
 /** What surrounds a snapshot. */
@@ -17,7 +17,7 @@ export interface SnapshotRequest {
   /** Milliseconds that a call may wait for its turn inside, where its context sets no deadline. */
   readonly timeout: number;
   /** Holds its scope while it runs, so that a close can give up on it. */
-  readonly running: Set<Running>;
+  readonly running: RunningSet;
 }
 
 /** Runs a callback whose reads all see the state of this moment. The caller owns the connection for as long. */
@@ -32,6 +32,7 @@ export async function runSnapshot<T>(
   const stopWatching = abandonWithContext(scope, context);
   try {
     await retryBusy(tenant.label, deadline, () => {
+      scope.assertKept();
       connection.control('pin');
     });
     return await Promise.race([run(scope), scope.abandoned]);

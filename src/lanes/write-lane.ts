@@ -36,7 +36,7 @@ import { type WriteCall } from './write-call.ts';
 
 /** A place in the queue that ends with the lane being held, or with a task run. */
 export interface Turn {
-  /** `close` is a turn that may always wait: it is what ends the queue. */
+  /** `close` holds nothing when its turn has come, and may always wait: it is what ends the queue. */
   readonly kind: 'turn' | 'task' | 'close';
   readonly seat: Seat;
   readonly label: string;
@@ -127,9 +127,15 @@ export class WriteLane implements Tenancy {
     return this.#holder?.seat === seat;
   }
 
-  /** Queues an entry. @throws {QueueFullError} at once when its `Database` has as many waiting as it may. */
+  /**
+   * Queues an entry.
+   *
+   * @throws {QueueFullError} at once when its `Database` has as many waiting as it may, and with what its close gave up with
+   */
   submit(entry: LaneEntry): void {
     const { seat } = entry;
+    const refusal = entry.kind === 'close' ? undefined : seat.running.refusal(entry.label);
+    if (refusal !== undefined) throw refusal;
     if (seat.queued >= seat.maxQueue && entry.kind !== 'close') {
       throw new QueueFullError(
         `${entry.label}: ${seat.maxQueue} calls are waiting for the write lane already; ` +
@@ -152,15 +158,11 @@ export class WriteLane implements Tenancy {
     this.#askHolder();
   }
 
-  /** A holder that can give the lane back early is asked to when somebody waits; a close is patient. */
+  /** A holder that can give the lane back early is asked to when somebody waits. */
   #askHolder(): void {
     const wanted = this.#holder?.wanted;
     if (wanted === undefined) return;
-    for (const { gone, kind } of this.#queue) {
-      if (gone || kind === 'close') continue;
-      wanted();
-      return;
-    }
+    if (this.length > 0) wanted();
   }
 
   /** Takes one entry out, wherever it stands; whether it was still waiting. */
@@ -184,12 +186,33 @@ export class WriteLane implements Tenancy {
     return entries;
   }
 
+  /** Has the close of a `Database` go on as soon as that does not hold the lane itself, whoever stands before it. */
+  letPass(seat: Seat): void {
+    const close = this.#queue.extract((entry) => !entry.gone && entry.seat === seat && entry.kind === 'close');
+    if (this.isHeldBy(seat)) {
+      this.#queue.unshift(close);
+      return;
+    }
+    for (const entry of close) {
+      this.#leave(entry);
+      if (entry.kind === 'close') entry.start();
+    }
+  }
+
   /** Gives a turn back. */
   release(): void {
     if (this.#holder === undefined) throw new InternalError('the write lane was released while nobody held it');
+    const { seat } = this.#holder;
     this.#holder = undefined;
     this.checkpoints?.committed();
-    if ((this.#queue.length > 0 || this.#chore !== undefined) && !this.#scheduled) this.#runAfterThisTick();
+    if ((this.#queue.length === 0 && this.#chore === undefined) || this.#scheduled) return;
+    if (this.#isHogging(seat)) this.#runAfterTheLoopTurned();
+    else this.#runAfterThisTick();
+  }
+
+  /** Whether timers and I/O have waited for a time slice. */
+  #isHogging({ limits }: Seat): boolean {
+    return performance.now() - this.#turnedAt >= limits.slice;
   }
 
   /** Has something done while nobody holds the lane; it is nobody's turn and stands in no queue. */
@@ -236,8 +259,12 @@ export class WriteLane implements Tenancy {
         if (this.#begin(entry.seat)) this.#runBatch(entry.seat);
         return;
       }
+      if (this.#isHogging(entry.seat)) {
+        this.#runAfterTheLoopTurned();
+        return;
+      }
       this.#take();
-      if (entry.kind !== 'task') {
+      if (entry.kind === 'turn') {
         const { seat, label, site, tenant, wanted } = entry;
         this.#holder = { seat, label, since: performance.now(), site, tenant, wanted };
       }
@@ -399,7 +426,7 @@ export class WriteLane implements Tenancy {
     }
     this.#putBack(seat, end.again);
     // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.
-    const hogging = performance.now() - this.#turnedAt >= seat.limits.slice;
+    const hogging = this.#isHogging(seat);
     if (hogging || this.#peek() !== undefined || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#rest();
     if (end.kind === 'done') {
@@ -423,8 +450,9 @@ export class WriteLane implements Tenancy {
   #putBack(seat: Seat, calls: readonly WriteCall[]): void {
     const wanted = calls.filter((call) => {
       const signal = call.context?.signal;
-      if (signal?.aborted !== true) return true;
-      call.reject(abortError(call.label, signal), 'rolled-back');
+      const refusal = signal?.aborted === true ? abortError(call.label, signal) : seat.running.refusal(call.label);
+      if (refusal === undefined) return true;
+      call.reject(refusal, 'rolled-back');
       return false;
     });
     if (wanted.length === 0) return;

@@ -3,12 +3,13 @@ import { type Ambient } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection } from '../connection/connection.ts';
+import { describeHolder } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
 import { type Holding } from './holding.ts';
-import { abandonAll, type Running } from './running.ts';
+import { RunningSet } from './running.ts';
 import { type Seat } from './seat.ts';
 import { runTransaction } from './transaction.ts';
 import { runTask, submit, takeTurn, type TurnRequest } from './turn.ts';
@@ -35,7 +36,7 @@ export class Writer implements Seat {
   readonly limits: BatchLimits;
   readonly maxQueue: number;
   readonly stats = new LaneStats();
-  readonly running = new Set<Running>();
+  readonly running = new RunningSet();
   queued = 0;
   readonly #timeout: number;
   readonly #reopen: (() => Connection) | undefined;
@@ -125,24 +126,38 @@ export class Writer implements Seat {
 
   /** Waits, for as long as it takes, until everything that was accepted before has ended. Checkpoints end with it. */
   async idle(): Promise<void> {
-    await takeTurn(this.lane, { ...this.#request('close', undefined), timeout: Infinity }, 'close');
-    this.lane.release();
+    const turn = takeTurn(this.lane, { ...this.#request('close', undefined), timeout: Infinity }, 'close');
+    if (this.running.givenUp) this.lane.letPass(this);
+    await turn;
     await this.lane.checkpoints?.removeWriter(this);
+  }
+
+  /** The close failed: what it left off goes on. */
+  resume(): void {
+    this.running.resume();
+    this.lane.checkpoints?.resumeWriter(this);
   }
 
   #request(label: string, context: Ambient | undefined): TurnRequest {
     return { seat: this, label, context, timeout: this.#timeout };
   }
 
-  /** Gives up on what runs, and rejects what waits and has not started, all but a close; their labels. */
-  abandon(reason: (label: string) => Error): string[] {
-    const running = abandonAll(this.running, reason);
-    const waiting = this.lane
-      .extract(({ seat, kind }) => seat === this && kind !== 'close')
-      .map((entry) => {
-        entry.reject(reason(entry.label), 'not-started');
-        return entry.label;
-      });
-    return [...running, ...waiting];
+  /**
+   * Gives up on what runs, and rejects what waits and has not started, all but a close: that waits from now on for nobody
+   * else, because another `Database` on the file may hold the lane for ever.
+   */
+  abandon(reason: (label: string) => Error): void {
+    this.running.giveUp(reason);
+    for (const entry of this.lane.extract(({ seat, kind }) => seat === this && kind !== 'close')) {
+      entry.reject(reason(entry.label), 'not-started');
+    }
+    this.lane.letPass(this);
+  }
+
+  /** What a close waits for: what runs, or else who has the lane. */
+  waitsFor(): readonly string[] {
+    const { labels } = this.running;
+    const { holder } = this.lane;
+    return labels.length > 0 || holder === undefined ? labels : [describeHolder(holder)];
   }
 }

@@ -126,13 +126,18 @@ export class CheckpointPolicy {
   /** A writer of the file was opened. Of several limits the smallest counts. */
   addWriter(writer: WalWriter): void {
     const { handle } = writer.connection;
-    this.#writers.add(writer);
     this.#bytesPerPage = walBytes(handle, 1);
     const limit = walLimit(handle);
     if (limit !== undefined) this.#limit = Math.min(limit, this.#limit ?? limit);
     // So that it is reached only when something is in the way.
     this.#mostAStep = Math.max(IDLE.least, Math.min(STEP.most, (this.#limit ?? Infinity) / 2));
     this.#step = Math.min(this.#step, this.#mostAStep);
+    this.resumeWriter(writer);
+  }
+
+  /** A writer that was added before is in use: it was opened, or its close failed. */
+  resumeWriter(writer: WalWriter): void {
+    this.#writers.add(writer);
     // A crash, or a migration, may have left much behind.
     this.#committedAt = performance.now();
     if (this.#timer === undefined) this.#arm(IDLE.after);

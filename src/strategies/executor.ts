@@ -84,11 +84,10 @@ export class Executor extends PortStrategy {
     await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
   }
 
-  override abandon(reason: (label: string) => Error): string[] {
-    const labels = super.abandon(reason);
+  override abandon(reason: (label: string) => Error): void {
+    super.abandon(reason);
     for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
     this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
-    return labels;
   }
 
   override async close(): Promise<void> {

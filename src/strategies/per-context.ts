@@ -4,7 +4,7 @@
  * themselves, so that their steps wait for nobody. Without a writer the file is only read.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
-import { Tenant } from '../context/holders.ts';
+import { Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
@@ -13,7 +13,7 @@ import { runAsyncRead } from '../lanes/async-call.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { ReadLanes } from '../lanes/read-lanes.ts';
 import { retryBusy } from '../lanes/retry.ts';
-import { abandonAll, type Running } from '../lanes/running.ts';
+import { RunningSet } from '../lanes/running.ts';
 import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
@@ -55,7 +55,7 @@ export class PerContext implements Strategy {
   readonly #timeout: number;
   readonly #slow: SlowCalls;
   /** Snapshots and asynchronous reads. */
-  readonly #running = new Set<Running>();
+  readonly #running = new RunningSet();
   /** All that has a reader across ticks, is on the way to one, or is a step that had to wait; a close must not overtake it. */
   readonly #pending = new Set<Promise<unknown>>();
 
@@ -145,18 +145,43 @@ export class PerContext implements Strategy {
     };
   }
 
+  closeInside(tenants: readonly Tenant[]): () => void {
+    const ends: (() => void)[] = [];
+    const end = (): void => {
+      for (const each of ends) each();
+    };
+    try {
+      for (const reader of this.#readers.taken()) ends.push(waitInside(tenants, reader, 'close'));
+      if (this.#writer !== undefined) ends.push(waitInside(tenants, this.#writer.lane, 'close'));
+    } catch (error) {
+      end();
+      throw error;
+    }
+    return end;
+  }
+
   async idle(): Promise<void> {
+    this.#readers.askForAll();
     while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
     await this.#writer?.idle();
   }
 
-  abandon(reason: (label: string) => Error): string[] {
-    const reading = [...abandonAll(this.#running, reason), ...this.#readers.abandon(reason)];
-    return [...reading, ...(this.#writer?.abandon(reason) ?? [])];
+  abandon(reason: (label: string) => Error): void {
+    this.#running.giveUp(reason);
+    this.#readers.abandon(reason);
+    this.#writer?.abandon(reason);
   }
 
   running(): readonly string[] {
-    return [...this.#running, ...(this.#writer?.running ?? [])].map(({ label }) => label);
+    const reading = this.#running.labels;
+    if (this.#pending.size > 0) return [...reading, ...(this.#writer?.running.labels ?? [])];
+    return this.#writer?.waitsFor() ?? [];
+  }
+
+  resume(): void {
+    this.#running.resume();
+    this.#readers.resume();
+    this.#writer?.resume();
   }
 
   close(): void {
@@ -194,7 +219,11 @@ export class PerContext implements Strategy {
   ): Promise<T> {
     const { tenant, deadline, context } = request;
     // To open a reader may find SQLite recovering a file that another process left behind.
-    const lease = (): Promise<Connection> => this.#readers.lease(tenant, deadline, context, holding);
+    const lease = (): Promise<Connection> => {
+      const refusal = this.#running.refusal(tenant.label);
+      if (refusal !== undefined) throw refusal;
+      return this.#readers.lease(tenant, deadline, context, holding);
+    };
     const reader = await retryBusy(tenant.label, deadline, lease);
     try {
       return await run(reader);

@@ -3,7 +3,7 @@
  * write lane, whose turns are the mutex.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
-import { Tenant } from '../context/holders.ts';
+import { Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError } from '../errors.ts';
@@ -90,17 +90,25 @@ export class Shared implements Strategy {
     };
   }
 
+  closeInside(tenants: readonly Tenant[]): () => void {
+    return waitInside(tenants, this.#writer.lane, 'close');
+  }
+
   async idle(): Promise<void> {
     await Promise.allSettled(this.#waiting);
     await this.#writer.idle();
   }
 
-  abandon(reason: (label: string) => Error): string[] {
-    return this.#writer.abandon(reason);
+  abandon(reason: (label: string) => Error): void {
+    this.#writer.abandon(reason);
   }
 
   running(): readonly string[] {
-    return [...this.#writer.running].map(({ label }) => label);
+    return this.#writer.waitsFor();
+  }
+
+  resume(): void {
+    this.#writer.resume();
   }
 
   close(): void {

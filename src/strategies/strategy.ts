@@ -1,5 +1,6 @@
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Ambient } from '../context/context.ts';
+import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { type Exchange } from '../executor/given-ports.ts';
@@ -44,11 +45,24 @@ export interface Strategy {
    * comes first.
    */
   readonly exchanges?: readonly Exchange[];
+  /**
+   * Lets tenants that are open around a close wait for what that close waits for. The returned function ends the wait. Absent
+   * where another thread knows what that is: there nobody is in its graph of waits.
+   *
+   * @throws {DeadlockError} at once, where the close would wait for one of them
+   */
+  closeInside?(tenants: readonly Tenant[]): () => void;
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
-  /** Gives up on everything that has not ended: it rejects, with its labels as the answer. */
-  abandon(reason: (label: string) => Error): string[];
-  /** What runs across ticks, by name. */
+  /**
+   * Gives up on everything that has not ended, and on what was on its way and begins only now: it rejects.
+   *
+   * @param reason asked once for each of them, with its label
+   */
+  abandon(reason: (label: string) => Error): void;
+  /** The close failed, and nothing was closed: undoes what `idle` and `abandon` left behind. Absent where that cannot be. */
+  resume?(): void;
+  /** What a close waits for, by name. */
   running(): readonly string[];
   /** Checkpoints and closes every connection, all or none. Called when nothing runs any more. */
   close(): void | Promise<void>;

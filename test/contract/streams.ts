@@ -5,9 +5,9 @@ import { type LedgerDatabase, Refusal } from '../support/ledger.ts';
 import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
 import { untyped } from '../support/open-tables.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
-import { collect, countCalls, fill, iterate, listed } from '../support/streaming.ts';
+import { collect, countCalls, exhaust, fill, iterate, listed } from '../support/streaming.ts';
 import { useTempDir } from '../support/temp-dir.ts';
-import { expectBlocked, gate, rejection } from '../support/waiting.ts';
+import { gate, rejection } from '../support/waiting.ts';
 
 /** Streams of a table's rows: promises 5, 6, 7, 10 and 14 as far as they go. */
 export function streams(strategy: StrategyUnderTest): void {
@@ -488,28 +488,27 @@ export function streams(strategy: StrategyUnderTest): void {
         expectNothingHeld(db);
       });
 
-      test('are waited for by a close, and finished', async () => {
+      test('give way to a close, also to one in the loop’s own body, and are finished', async () => {
         const db = await openLedger(dir, strategy);
-        await fill(db, 5);
-        const rows = iterate(db.api.entries.stream({}, { batch: 1, consistent: true }));
-        await rows.next();
-        const closed = db.close();
-        await expectBlocked(closed);
-        let seen = 1;
-        while ((await rows.next()).done !== true) seen += 1;
-        expect(seen).toBe(5);
-        expect(await closed).toEqual({ abandoned: [] });
+        const expected = await fill(db, 3000);
+        const seen: string[] = [];
+        for await (const { call, part } of db.api.entries.stream({}, { batch: 1, consistent: true })) {
+          seen.push(`${call}/${part}`);
+          if (seen.length === 2) expect(await db.close()).toEqual({ abandoned: [] });
+        }
+        expect(seen).toEqual(expected);
       });
 
       test('are given up on by a close with a deadline, which names them', async () => {
         const db = await openLedger(dir, strategy);
-        await fill(db, 5);
+        // More than it can read into memory meanwhile.
+        await fill(db, 60_000);
         const rows = iterate(
           db.context({ label: 'GET /rows' }, () => db.api.entries.stream({}, { batch: 1, consistent: true })),
         );
         await rows.next();
-        expect(await db.close({ drain: 10 })).toEqual({ abandoned: ['entries.stream in GET /rows'] });
-        await rejection(rows.next(), ClosedError);
+        expect(await db.close({ drain: 0 })).toEqual({ abandoned: ['entries.stream in GET /rows'] });
+        expect((await exhaust(rows)).error).toBeInstanceOf(ClosedError);
         expect(await rows.next()).toEqual({ done: true, value: undefined });
         expectNoTransaction(dir);
       });

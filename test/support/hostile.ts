@@ -46,6 +46,14 @@ const hostileRepository = defineRepository(entries, {
         .orderBy(entries.id)
         .all()
         .map(({ call, part }) => `${call}/${part}`),
+    /** Yields every row; fails after so many. */
+    *walked(failAfter: number) {
+      const rows = db.select().from(entries).orderBy(entries.id).all();
+      for (const [at, { call, part }] of rows.entries()) {
+        if (at === failAfter) throw new RangeError('far enough');
+        yield `${call}/${part}`;
+      }
+    },
     readAndExit() {
       process.exit(4);
     },
