@@ -1,7 +1,10 @@
 import { configDefaults, defineConfig } from 'vitest/config';
 
 // Each of their tests starts threads, which takes minutes in all: `npm run test:threads` runs them.
-const threads = process.env.STRATEGIES === undefined ? ['test/contract/executor*.test.ts'] : [];
+const asked = process.env.STRATEGIES?.split(',') ?? [];
+const threads = ['executor', 'executor-readers']
+  .filter((strategy) => !asked.includes(strategy))
+  .map((strategy) => `test/contract/${strategy}.test.ts`);
 
 export default defineConfig({
   ssr: { resolve: { conditions: ['sluice-source', 'node', 'import', 'module', 'default'] } },
