@@ -1,4 +1,3 @@
-import { drizzle } from 'drizzle-orm/better-sqlite3/driver';
 import { ConstraintError, ContextError, HandlerError } from '../errors.ts';
 import {
   bothSides,
@@ -18,6 +17,7 @@ import { distinctKeys, newViolations, violatedForeignKeys } from './foreign-keys
 import { Gate } from './gate.ts';
 import { GuardedClient, refuseUnfinished } from './guarded-client.ts';
 import { type Handle, type NativeStatement } from './handle.ts';
+import { handlerDatabase } from './session.ts';
 import { translateError } from './sqlite-errors.ts';
 
 /** A function to run after the commit of the call that asked for it. */
@@ -87,8 +87,7 @@ export class Connection {
       },
     });
     this.#names = new Map(Object.entries(repositories).map(([name, repository]) => [repository, name]));
-    // Drizzle's driver uses no more of a handle than prepare and transaction, which the client has.
-    const db = drizzle(this.#client as object as Handle);
+    const db = handlerDatabase(this.#client);
     this.#bench = {
       prepare: (source) => this.#client.prepare(source),
       forReads: [db, { signal: callSignal, use: (repository: AnyRepository) => this.reads(repository).all }],

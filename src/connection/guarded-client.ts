@@ -46,25 +46,22 @@ export class GuardedClient {
     }
   }
 
-  /** Drizzle's `db.transaction`: a savepoint inside the call, undone when `run` throws. */
-  transaction(run: (tx: unknown) => unknown): Record<'deferred' | 'immediate' | 'exclusive', (tx: unknown) => unknown> {
-    const nested = (tx: unknown): unknown => {
-      this.#gate.enter(false, 'db.transaction');
-      const name = `sluice_nested_${this.#savepoints++}`;
-      const effects = this.#effects.length;
-      this.#handle.exec(`SAVEPOINT ${name}`);
-      try {
-        const result = run(tx);
-        refuseUnfinished(result, 'the callback of db.transaction');
-        this.#handle.exec(`RELEASE ${name}`);
-        return result;
-      } catch (error) {
-        this.#effects.truncate(effects);
-        if (this.#handle.inTransaction) this.#handle.exec(`ROLLBACK TO ${name}; RELEASE ${name}`);
-        throw error;
-      }
-    };
-    return { deferred: nested, immediate: nested, exclusive: nested };
+  /** Runs part of a call in a savepoint of its own, which is undone when it throws. */
+  savepoint<T>(run: () => T): T {
+    this.#gate.enter(false, 'db.transaction');
+    const name = `sluice_nested_${this.#savepoints++}`;
+    const effects = this.#effects.length;
+    this.#handle.exec(`SAVEPOINT ${name}`);
+    try {
+      const result = run();
+      refuseUnfinished(result, 'the callback of db.transaction');
+      this.#handle.exec(`RELEASE ${name}`);
+      return result;
+    } catch (error) {
+      this.#effects.truncate(effects);
+      if (this.#handle.inTransaction) this.#handle.exec(`ROLLBACK TO ${name}; RELEASE ${name}`);
+      throw error;
+    }
   }
 }
 
@@ -73,7 +70,9 @@ export class GuardedStatement {
   readonly #handle: Handle;
   readonly #gate: Gate;
   readonly #statement: NativeStatement;
-  readonly #readonly: boolean;
+  /** Whether SQLite says that it only reads. */
+  readonly readonly: boolean;
+  #columns: readonly string[] | undefined;
   #rawMode = false;
   #rawView: GuardedStatement | undefined;
 
@@ -81,11 +80,16 @@ export class GuardedStatement {
     this.#handle = handle;
     this.#gate = gate;
     this.#statement = statement;
-    this.#readonly = statement.readonly;
+    this.readonly = statement.readonly;
+  }
+
+  /** The names of what it gives, in order. */
+  get columns(): readonly string[] {
+    return (this.#columns ??= this.#statement.columns().map(({ name }) => name));
   }
 
   run(...params: unknown[]): { changes: number; lastInsertRowid: number | bigint } {
-    this.#gate.enter(this.#readonly, this.#statement.source);
+    this.#gate.enter(this.readonly, this.#statement.source);
     try {
       return this.#statement.run(...params);
     } catch (error) {
@@ -94,7 +98,7 @@ export class GuardedStatement {
   }
 
   get(...params: unknown[]): unknown {
-    this.#gate.enter(this.#readonly, this.#statement.source);
+    this.#gate.enter(this.readonly, this.#statement.source);
     try {
       return this.#statement.get(...params);
     } catch (error) {
@@ -103,7 +107,7 @@ export class GuardedStatement {
   }
 
   all(...params: unknown[]): unknown[] {
-    this.#gate.enter(this.#readonly, this.#statement.source);
+    this.#gate.enter(this.readonly, this.#statement.source);
     try {
       return this.#statement.all(...params);
     } catch (error) {

@@ -5,9 +5,6 @@
  */
 import { HandlerError } from '../errors.ts';
 
-/** Drizzle names the savepoints of nested `db.transaction` so; they are inside ours and may pass. */
-const DRIZZLE_SAVEPOINT = /^(savepoint|release savepoint|rollback to savepoint) sp\d+;?$/i;
-
 const REFUSED = new Map([
   ['BEGIN', 'each write call already runs in a transaction; use db.transaction(…) of the api for several calls'],
   ['COMMIT', 'the transaction is committed by the caller, after the handler returned'],
@@ -48,7 +45,7 @@ export function refuseControl(source: string): void {
   const text = source.replaceAll(COMMENTS, ' ');
   const word = FIRST_WORD.exec(text)?.[1]?.toUpperCase() ?? '';
   const reason = REFUSED.get(word);
-  if (reason !== undefined && !DRIZZLE_SAVEPOINT.test(source.trim())) {
+  if (reason !== undefined) {
     throw new HandlerError(`${word} inside a handler: ${reason}`);
   }
   if (word !== 'PRAGMA' || !/[=(]/.test(text)) return;

@@ -4,15 +4,15 @@ import { type BoundStatement } from './handlers.ts';
 const MAX_LENGTH = 100_000;
 
 /** Statements of one connection by their SQL, the most recently used ones. */
-export class StatementCache {
-  readonly #prepare: (source: string) => BoundStatement;
+export class StatementCache<S extends BoundStatement = BoundStatement> {
+  readonly #prepare: (source: string) => S;
   readonly #limit: number;
-  readonly #statements = new Map<string, BoundStatement>();
+  readonly #statements = new Map<string, S>();
   #last = '';
-  #lastStatement: BoundStatement | undefined;
+  #lastStatement: S | undefined;
 
   /** @param limit how many statements to keep; one that falls out is finalized when it is collected. */
-  constructor(prepare: (source: string) => BoundStatement, limit = 200) {
+  constructor(prepare: (source: string) => S, limit = 200) {
     this.#prepare = prepare;
     this.#limit = limit;
   }
@@ -21,7 +21,7 @@ export class StatementCache {
     return this.#statements.size;
   }
 
-  get(source: string): BoundStatement {
+  get(source: string): S {
     if (this.#lastStatement !== undefined && this.#last === source) return this.#lastStatement;
     let statement = this.#statements.get(source);
     if (statement === undefined) {
@@ -41,7 +41,7 @@ export class StatementCache {
     return this.#remember(source, statement);
   }
 
-  #remember(source: string, statement: BoundStatement): BoundStatement {
+  #remember(source: string, statement: S): S {
     this.#last = source;
     this.#lastStatement = statement;
     return statement;

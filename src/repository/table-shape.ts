@@ -4,6 +4,7 @@ import { type SQLiteTable } from 'drizzle-orm/sqlite-core/table';
 import { OptionError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
 import { describe, isPlain } from '../plain.ts';
+import { columnDecoder, type Decode } from './column-decoder.ts';
 
 /** One column, looked up once. */
 export interface ColumnShape {
@@ -17,7 +18,7 @@ export interface ColumnShape {
   /** What `typeof` says of a value that fits; `undefined` where the column's codec decides. */
   readonly type: 'string' | 'number' | 'bigint' | 'boolean' | 'object' | undefined;
   /** Turns what the driver gives into what the row holds; `undefined` where they are the same. */
-  readonly decode: ((value: unknown) => unknown) | undefined;
+  readonly decode: Decode | undefined;
 }
 
 /** What the table methods need to know of a table, read from Drizzle once. */
@@ -58,7 +59,7 @@ function readShape(table: SQLiteTable): TableShape {
     if (COMBINATORS.has(name)) throw unusable(config.name, name, `"${name}" joins filters`);
     const sql = quote(column.name);
     const qualified = `${quote(config.name)}.${sql}`;
-    columns.set(name, { name, sql, qualified, column, type: typeOf(column), decode: decoder(column) });
+    columns.set(name, { name, sql, qualified, column, type: typeOf(column), decode: columnDecoder(column) });
   }
   const all = [...columns.values()];
   const lost = config.columns.find((candidate) => !all.some(({ column }) => column === candidate));
@@ -106,22 +107,6 @@ function typeOf({ dataType }: Column): ColumnShape['type'] {
       return 'object';
     default:
       return undefined;
-  }
-}
-
-function decoder(column: Column): ((value: unknown) => unknown) | undefined {
-  // Where the driver's value stays as it is, rows need no pass over this column at all.
-  if (column.mapFromDriverValue === Reflect.get(rootOf(column), 'mapFromDriverValue')) return undefined;
-  return (value) => (value === null ? null : column.mapFromDriverValue(value));
-}
-
-/** The prototype of Drizzle's `Column`: found from the column, whose Drizzle may be another copy than the one imported here. */
-function rootOf(column: Column): object {
-  let root: object = column;
-  for (;;) {
-    const next: unknown = Object.getPrototypeOf(root);
-    if (typeof next !== 'object' || next === null || next === Object.prototype) return root;
-    root = next;
   }
 }
 

@@ -322,14 +322,12 @@ export function misuse(strategy: StrategyUnderTest): void {
           }),
         });
         dir.atEnd(() => db.close());
-        // Outside a handler Drizzle's wrapper around `run(sql…)` stays on.
-        const refused = expect.objectContaining({ cause: expect.any(ContextError) as unknown }) as Error;
-        expect(() => kept?.run(sql`DELETE FROM traps`)).toThrow(refused);
+        expect(() => kept?.run(sql`DELETE FROM traps`)).toThrow(ContextError);
         expect(() => kept?.insert(entries).values({ call: 'kept', part: 1 }).run()).toThrow(ContextError);
         expect(() => kept?.transaction(() => 1)).toThrow(ContextError);
         expect(() => ask?.(() => undefined)).toThrow(HandlerError);
         await db.close();
-        expect(() => kept?.run(sql`DELETE FROM traps`)).toThrow(refused);
+        expect(() => kept?.run(sql`DELETE FROM traps`)).toThrow(ContextError);
         expect(dir.raw().prepare('SELECT kind FROM traps').pluck().all()).toEqual(['taken']);
       });
     });
