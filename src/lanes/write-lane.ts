@@ -419,7 +419,8 @@ export class WriteLane implements Tenancy {
     this.#refusals = 0;
     if (seat.connection.inTransaction) seat.replace();
     seat.stats.batches += 1;
-    this.#alone = end.kind === 'done' && end.ended.length === 1 ? this.#alone + 1 : 0;
+    const alone = end.kind === 'done' && end.ended.length === 1 && this.length === 0;
+    this.#alone = alone ? this.#alone + 1 : 0;
     if (end.kind === 'undone') {
       seat.stats.replays += end.again.length;
       for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;
