@@ -8,15 +8,8 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { abortError, type Ambient, labelOf, timerDelay } from '../context/context.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
-import {
-  AbortError,
-  ExecutorError,
-  type Holder,
-  markOutcome,
-  OptionError,
-  type Outcome,
-  QueueFullError,
-} from '../errors.ts';
+import { AbortError, ExecutorError, type Holder, OptionError, type Outcome, QueueFullError } from '../errors.ts';
+import { withOutcome } from '../outcome.ts';
 import { appendFrames, cannotCross, lostError, outcomeOf, overdueError } from './client-errors.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
 import { type Holding } from '../lanes/holding.ts';
@@ -189,8 +182,13 @@ export class PortClient {
   ): Promise<T> {
     const access = what === 'transaction' ? 'write' : 'read';
     this.#admit(what, access);
-    const id = ++this.#lastId;
     const name = holding?.label ?? what;
+    const signal = context?.signal;
+    if (signal?.aborted === true) {
+      const error = abortError(labelOf(context, name), signal);
+      throw access === 'write' ? withOutcome(error, 'not-started') : error;
+    }
+    const id = ++this.#lastId;
     const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
     const scopeId = outer?.id ?? 0;
     const request = ['begin', id, this.#word(), scopeId, what, sentContext(context), holding?.label] as const;
@@ -216,8 +214,8 @@ export class PortClient {
       scope.end();
       if (!pending.settled) this.#outbox?.push(['end', id, 'undo']);
       await pending.answered;
-      if (access === 'write') markOutcome(error, 'rolled-back');
-      throw error;
+      // Where it ended under its callback, the server has said what became of it.
+      throw access === 'read' || scope.abandoned ? error : withOutcome(error, 'rolled-back');
     } finally {
       if (access === 'write') this.#holding -= 1;
     }
@@ -318,8 +316,7 @@ export class PortClient {
   #admit(label: string, access: 'read' | 'write'): void {
     if (this.#refusal !== undefined) {
       const error = this.#refusal(label);
-      if (access === 'write') markOutcome(error, 'not-started');
-      throw error;
+      throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
     const { inFlight } = this.#limits;
     if (this.#pending.size < inFlight) return;
@@ -437,12 +434,12 @@ export class PortClient {
   }
 
   #release(pending: Pending, error: Error, outcome: Outcome): void {
-    if (pending.parts.access === 'write') markOutcome(error, outcome);
+    const write = pending.parts.access === 'write';
     this.#settle(
       pending,
       new Failure((caller) => {
         appendFrames(error, caller);
-        return error;
+        return write ? withOutcome(error, outcome) : error;
       }),
     );
   }

@@ -11,6 +11,7 @@ import { deadlocks } from './deadlocks.ts';
 import { handlerStreams } from './handler-streams.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
+import { knownOutcomes } from './known-outcomes.ts';
 import { largeStreams } from './large-streams.ts';
 import { longQueues } from './long-queues.ts';
 import { misuse } from './misuse.ts';
@@ -36,6 +37,7 @@ export function contractOf(strategy: StrategyUnderTest): void {
     deadlocks(strategy);
     writesNeverHide(strategy);
     waitingCalls(strategy);
+    knownOutcomes(strategy);
     noZombies(strategy);
     misuse(strategy);
     closing(strategy);
