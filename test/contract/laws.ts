@@ -6,6 +6,7 @@ import { atomicCalls } from './atomic-calls.ts';
 import { boundedWal } from './bounded-wal.ts';
 import { cancellation } from './cancellation.ts';
 import { closing } from './closing.ts';
+import { closingInside } from './closing-inside.ts';
 import { contendedFile } from './contended-file.ts';
 import { deadlocks } from './deadlocks.ts';
 import { handlerStreams } from './handler-streams.ts';
@@ -41,6 +42,7 @@ export function contractOf(strategy: StrategyUnderTest): void {
     noZombies(strategy);
     misuse(strategy);
     closing(strategy);
+    closingInside(strategy);
     asyncHandlers(strategy);
     boundedWal(strategy);
     // What they look at is of this thread: its queue, its readers, its connection between two statements, figures of now.
