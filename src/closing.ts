@@ -70,7 +70,7 @@ export class Closing {
     const around = tenantsOf(context);
     let endWait: (() => void) | undefined;
     try {
-      if (around.length > 0) endWait = strategy.closeInside?.(around);
+      if (around.length > 0) endWait = strategy.closeInside(around);
     } catch (error) {
       return Promise.reject(error);
     }

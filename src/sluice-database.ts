@@ -34,6 +34,7 @@ import { type CloseOptions, type CloseReport, type Database, type DatabaseStats 
 export interface DatabaseLimits {
   readonly timeout: number;
   readonly maxQueue: number;
+  readonly readers: number;
   readonly errors: readonly ErrorClass[];
 }
 
@@ -128,9 +129,9 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   port(): MessagePort {
     this.refuseIfClosed('port');
-    const { timeout, maxQueue } = this.#limits;
+    const { timeout, maxQueue, readers } = this.#limits;
     const { methods, exchanges } = this.#strategy;
-    const description = { decision: this.decision, methods: describeMethods(methods), timeout, maxQueue };
+    const description = { decision: this.decision, methods: describeMethods(methods), timeout, maxQueue, readers };
     if (exchanges !== undefined) return this.#ports.give(description, exchanges, undefined);
     this.#switchboard ??= new Switchboard(this.#strategy, this.#limits.errors);
     return this.#ports.give(description, [this.#switchboard], threadId);
