@@ -1,4 +1,5 @@
 import { type MessagePort, receiveMessageOnPort, threadId } from 'node:worker_threads';
+import { CallSite } from './context/call-site.ts';
 import { currentContext, scopeOf } from './context/context.ts';
 import { type Database } from './database.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
@@ -7,13 +8,14 @@ import { PortClient } from './executor/client.ts';
 import { decodeError } from './executor/error-codec.ts';
 import { type Greeting, type Notice } from './executor/given-ports.ts';
 import { PortStrategy } from './executor/port-strategy.ts';
-import { type Description, methodsOf } from './executor/protocol.ts';
+import { connectionsOf, type Description, methodsOf } from './executor/protocol.ts';
 import { RemoteScope } from './executor/remote-scope.ts';
 import { describe } from './plain.ts';
 import { buildBlockingApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
 import { type BlockingApi, type ErrorClass, type Registry } from './repository/types.ts';
 import { SluiceDatabase } from './sluice-database.ts';
+import { watchUnclosed } from './unclosed.ts';
 
 /** A `Database` whose connections another thread has. */
 export interface ConnectedDatabase<G extends Registry = Registry> extends Database<G> {
@@ -41,11 +43,16 @@ export interface ConnectedDatabase<G extends Registry = Registry> extends Databa
 export function connect<G extends Registry>(port: MessagePort, repositories: G): ConnectedDatabase<G> {
   const greeting = readGreeting(port);
   refuseOtherRepositories(greeting, repositories);
-  return new Connected<G>(
-    new Connection(port, greeting, repositories.errors ?? []),
-    greeting,
-    repositories.errors ?? [],
-  );
+  const site = new CallSite();
+  const errors = repositories.errors ?? [];
+  const strategy = new Connection(port, greeting, errors);
+  const database = new Connected<G>(strategy, greeting, errors);
+  const release = async (): Promise<void> => {
+    await strategy.idle();
+    strategy.close();
+  };
+  watchUnclosed(database, { file: greeting.decision.facts.file, site, release, over: () => strategy.over });
+  return database;
 }
 
 class Connected<G extends Registry> extends SluiceDatabase<G> implements ConnectedDatabase<G> {
@@ -69,10 +76,13 @@ class Connected<G extends Registry> extends SluiceDatabase<G> implements Connect
 class Connection extends PortStrategy {
   readonly #control: MessagePort;
   readonly #description: Description;
+  /** The owner has closed the database, or its thread is gone. */
+  over = false;
 
   constructor(control: MessagePort, greeting: Greeting, errors: readonly ErrorClass[]) {
     const { timeout, maxQueue, methods, pages } = greeting;
-    const limits = { timeout, inFlight: maxQueue + 1000, errors, costs: new Map<string, number>() };
+    const costs = new Map<string, number>();
+    const limits = { timeout, inFlight: maxQueue + 1000, errors, costs, connections: connectionsOf(greeting) };
     const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, control));
     if (writer === undefined) throw new OptionError('connect: the port leads nowhere');
     super(methodsOf(methods), writer, readers);
@@ -139,8 +149,8 @@ class Connection extends PortStrategy {
     }
   };
 
-  /** The owner has closed the database, or its thread is gone. */
   #refuse(): void {
+    this.over = true;
     const { file } = this.#description.decision.facts;
     for (const client of this.clients()) {
       client.lost(undefined);

@@ -66,7 +66,10 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
    * await db.context({ timeout: 500, signal: request.signal, label: 'GET /accounts' }, () => listAccounts());
    */
   context<T>(options: ContextOptions, run: () => T): T;
-  /** Runs a function whose calls belong to no transaction or snapshot around it: they wait for their turn like any other. */
+  /**
+   * Runs a function whose calls belong to no transaction or snapshot around it: they wait for their turn like any other. Do not
+   * await them inside: they wait for what then waits for them, and end at their deadline. So does a `close` in there.
+   */
   detached<T>(run: () => T): T;
   /**
    * Makes a port for another thread, which `connect` turns into the same `Database` there. Give each thread one of its own, in
@@ -99,6 +102,13 @@ export interface Database<G extends Registry = Registry> extends AsyncDisposable
   /**
    * Refuses new calls, finishes accepted ones, empties the WAL and closes every connection. Idempotent. With `drain`, what
    * has not ended by then is rejected with `ClosedError` and named in the report.
+   *
+   * Inside a transaction or snapshot of this database it would wait for itself, and is refused. In `detached` in there nobody
+   * can know whether it is awaited: while what it was taken out of is open it has a deadline also without `drain`, the option
+   * `timeout`.
+   *
+   * @throws {ContextError} inside a transaction or snapshot of this database; {@link DeadlockError} inside one of another
+   *   database that waits for this one. The database stays open
    */
   close(options?: CloseOptions): Promise<CloseReport>;
 }

@@ -6,7 +6,7 @@
  * A handler's own exception is never replaced by one of these.
  */
 
-/** What became of a write whose promise rejected. `unknown` only where nobody can know. */
+/** What became of a write whose promise rejected (outcome.ts). `unknown` only where nobody can know. */
 export type Outcome = 'not-started' | 'rolled-back' | 'committed' | 'unknown';
 
 /** The base of all errors below. */
@@ -27,24 +27,6 @@ export class SluiceError extends Error {
 function nameOf(code: string): string {
   const words = code === 'ABORT_ERR' ? ['ABORT'] : code.split('_').slice(1);
   return `${words.map((word) => word.charAt(0) + word.slice(1).toLowerCase()).join('')}Error`;
-}
-
-/**
- * Writes on an error what became of the write that it ended, unless it says so already. A handler's own exception stays
- * what it is and gets a property that is not enumerable; one that cannot be written on is left alone. Never throws.
- */
-export function markOutcome(error: unknown, outcome: Outcome): void {
-  try {
-    if (!(error instanceof Error) || (error as { outcome?: unknown }).outcome !== undefined) return;
-    Reflect.defineProperty(error, 'outcome', {
-      value: outcome,
-      configurable: true,
-      writable: true,
-      enumerable: error instanceof SluiceError,
-    });
-  } catch {
-    // A proxy or a getter that throws: the error is the caller's, and so is what it does not want to hear.
-  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -81,7 +63,10 @@ export class UnknownMethodError extends SluiceError {
   }
 }
 
-/** A handler broke its contract: a promise from a synchronous handler, an un-run query, raw BEGIN or COMMIT. */
+/**
+ * A handler broke its contract: a promise from a synchronous handler, an un-run query, raw BEGIN or COMMIT. Also what a write
+ * rejects with that was ended by something thrown that cannot carry its outcome, such as a text: that is its `cause`.
+ */
 export class HandlerError extends SluiceError {
   constructor(message: string, options?: ErrorOptions) {
     super('SLUICE_HANDLER', message, options);

@@ -1,20 +1,19 @@
 import { type MessagePort, threadId } from 'node:worker_threads';
 import {
-  abandonWithContext,
   abortError,
   type Ambient,
   type ContextOptions,
   currentContext,
+  runDetached,
   runInContext,
   runInScope,
   scopeOf,
-  timerDelay,
 } from './context/context.ts';
-import { type Tenant } from './context/holders.ts';
+import { explainWait } from './context/detached.ts';
 import { type Scope } from './context/scope.ts';
 import { type Cursor, type Pulled } from './connection/cursor.ts';
 import { type Decision } from './connection/decide.ts';
-import { ClosedError, ContextError, OptionError } from './errors.ts';
+import { Closing, insideScope } from './closing.ts';
 import { type CheckpointReport } from './maintenance/checkpoint.ts';
 import { adviceOn } from './observe/advice.ts';
 import { PinnedStreams } from './observe/stream-stats.ts';
@@ -22,8 +21,6 @@ import { callChannel } from './observe/trace.ts';
 import { GivenPorts } from './executor/given-ports.ts';
 import { describeMethods } from './executor/protocol.ts';
 import { Switchboard } from './executor/switchboard.ts';
-import { nearMiss } from './near-miss.ts';
-import { describe } from './plain.ts';
 import { forgetUnclosed } from './unclosed.ts';
 import { buildApi } from './repository/api.ts';
 import { type Method } from './repository/methods.ts';
@@ -37,35 +34,41 @@ import { type CloseOptions, type CloseReport, type Database, type DatabaseStats 
 export interface DatabaseLimits {
   readonly timeout: number;
   readonly maxQueue: number;
+  readonly readers: number;
   readonly errors: readonly ErrorClass[];
 }
-/** Milliseconds after which a close that was given no deadline says what it waits for. */
-const PATIENCE = 5000;
 
 /** The one implementation of {@link Database}; what differs is its strategy. */
 export class SluiceDatabase<G extends Registry> implements Database<G> {
   readonly api: Api<G>;
   readonly decision: Decision;
   readonly #strategy: Strategy;
-  readonly #leave: () => void;
-  readonly #abandoned: string[] = [];
   readonly #limits: DatabaseLimits;
   readonly #ports = new GivenPorts();
   /** Serves the ports, where no other thread does. */
   #switchboard: Switchboard | undefined;
-  /** End what may give up on the close. */
-  readonly #stops: (() => void)[] = [];
+  readonly #closing: Closing;
   readonly #streams: StreamHost;
-  #closing: Promise<CloseReport> | undefined;
-  /** It is closed: nothing is left that a close could give up on. */
-  #ended = false;
 
   /** @param leave takes the file out of the registry of open files */
   constructor(strategy: Strategy, decision: Decision, leave: () => void, limits: DatabaseLimits) {
     this.#limits = limits;
     this.#strategy = strategy;
     this.decision = decision;
-    this.#leave = leave;
+    const { file } = decision.facts;
+    this.#closing = new Closing({
+      strategy,
+      file,
+      timeout: limits.timeout,
+      refuse: () => this.#switchboard?.refuse(file),
+      accept: () => this.#switchboard?.accept(),
+      ended: () => {
+        this.#switchboard?.close();
+        this.#ports.close();
+        forgetUnclosed(this);
+        leave();
+      },
+    });
     this.api = this.#bind(undefined);
     this.#streams = {
       pinned: new PinnedStreams(),
@@ -73,7 +76,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
       call: this.#call.bind(this),
       advance: this.#advance.bind(this),
       snapshot: async (hold, context, holding) => {
-        if (this.#closing !== undefined) throw this.#closed(holding.label);
+        this.refuseIfClosed(holding.label);
         return strategy.snapshot(hold, context, holding);
       },
     };
@@ -84,8 +87,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
     const outer = scopeOf(context, this.#strategy.owner);
     if (outer !== undefined) return outer.transaction(inside, context);
-    if (this.#closing !== undefined) throw this.#closed('transaction');
-    return this.#strategy.transaction(inside, context);
+    this.refuseIfClosed('transaction');
+    return explained(this.#strategy.transaction(inside, context), context);
   }
 
   async snapshot<T>(run: (api: ReadApi<G>) => Promise<T> | T): Promise<T> {
@@ -93,8 +96,8 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     const outer = scopeOf(context, this.#strategy.owner);
     const inside = (scope: Scope): Promise<T> => this.#enter(scope, run);
     if (outer !== undefined) return outer.snapshot(inside, context);
-    if (this.#closing !== undefined) throw this.#closed('snapshot');
-    return this.#strategy.snapshot(inside, context);
+    this.refuseIfClosed('snapshot');
+    return explained(this.#strategy.snapshot(inside, context), context);
   }
 
   context<T>(options: ContextOptions, run: () => T): T {
@@ -102,15 +105,15 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   detached<T>(run: () => T): T {
-    return runInScope(this.#strategy.owner, undefined, run);
+    return runDetached(this.#strategy.owner, run);
   }
 
   async checkpoint(): Promise<CheckpointReport> {
     const context = currentContext();
     const scope = scopeOf(context, this.#strategy.owner);
     if (scope !== undefined) throw insideScope('checkpoint', scope, 'which would be in its way; call it afterwards');
-    if (this.#closing !== undefined) throw this.#closed('checkpoint');
-    return this.#strategy.checkpoint(context);
+    this.refuseIfClosed('checkpoint');
+    return explained(this.#strategy.checkpoint(context), context);
   }
 
   stats(): DatabaseStats {
@@ -126,9 +129,9 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   port(): MessagePort {
     this.refuseIfClosed('port');
-    const { timeout, maxQueue } = this.#limits;
+    const { timeout, maxQueue, readers } = this.#limits;
     const { methods, exchanges } = this.#strategy;
-    const description = { decision: this.decision, methods: describeMethods(methods), timeout, maxQueue };
+    const description = { decision: this.decision, methods: describeMethods(methods), timeout, maxQueue, readers };
     if (exchanges !== undefined) return this.#ports.give(description, exchanges, undefined);
     this.#switchboard ??= new Switchboard(this.#strategy, this.#limits.errors);
     return this.#ports.give(description, [this.#switchboard], threadId);
@@ -136,78 +139,16 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
 
   /** @throws {ClosedError} after `close` was called */
   protected refuseIfClosed(label: string): void {
-    if (this.#closing !== undefined) throw this.#closed(label);
+    const refusal = this.#closing.refusal(label);
+    if (refusal !== undefined) throw refusal;
   }
 
   close(options: CloseOptions = {}): Promise<CloseReport> {
-    const drain = drainOf(options);
-    const context = currentContext();
-    const scope = scopeOf(context, this.#strategy.owner);
-    if (scope !== undefined) {
-      return Promise.reject(insideScope('close', scope, 'for which it would wait; close it afterwards'));
-    }
-    if (this.#ended && this.#closing !== undefined) return this.#closing;
-    const around = tenantsAround(context);
-    let endWait: (() => void) | undefined;
-    try {
-      if (around.length > 0) endWait = this.#strategy.closeInside?.(around);
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    this.#closing ??= this.#close();
-    if (endWait !== undefined) this.#stops.push(endWait);
-    // A later call may bring the deadline that the first one left out, as a signal handler would.
-    if (drain !== undefined) {
-      const timer = setTimeout(() => {
-        this.#giveUp(`did not wait longer than ${drain} ms for it`);
-      }, timerDelay(drain));
-      this.#stops.push(() => {
-        clearTimeout(timer);
-      });
-    }
-    const abandon = (error: Error): void => {
-      this.#giveUp(`its close ended with its context (${error.name})`);
-    };
-    this.#stops.push(abandonWithContext({ label: 'close', abandon }, context));
-    return this.#closing;
+    return this.#closing.close(options, currentContext());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  async #close(): Promise<CloseReport> {
-    const reminder = setTimeout(() => {
-      remind(this.decision.facts.file, this.#strategy.running());
-    }, PATIENCE);
-    reminder.unref();
-    try {
-      this.#switchboard?.refuse(this.decision.facts.file);
-      await this.#strategy.idle();
-      await this.#strategy.close();
-    } catch (error) {
-      // Nothing was closed: the next close tries again.
-      this.#closing = undefined;
-      this.#strategy.resume?.();
-      this.#switchboard?.accept();
-      throw error;
-    } finally {
-      clearTimeout(reminder);
-      for (const stop of this.#stops.splice(0)) stop();
-    }
-    this.#ended = true;
-    this.#switchboard?.close();
-    this.#ports.close();
-    forgetUnclosed(this);
-    this.#leave();
-    return { abandoned: this.#abandoned };
-  }
-
-  #giveUp(why: string): void {
-    this.#strategy.abandon((label) => {
-      this.#abandoned.push(label);
-      return new ClosedError(`${label}: the database was closed and ${why}`);
-    });
   }
 
   async #enter<T>(scope: Scope, run: (api: Api<G> & ReadApi<G>) => Promise<T> | T): Promise<T> {
@@ -254,8 +195,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     const refusal = this.#refusal(method.label, context, scope);
     if (refusal !== undefined) return Promise.reject(refusal);
     const lane = scope ?? this.#strategy;
-    if (!callChannel.hasSubscribers) return lane.call(method, args, context);
-    return this.#traced(method, context, () => lane.call(method, args, context));
+    const called = callChannel.hasSubscribers
+      ? this.#traced(method, context, () => lane.call(method, args, context))
+      : lane.call(method, args, context);
+    return scope === undefined ? explained(called, context) : called;
   }
 
   #advance(
@@ -268,13 +211,16 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     const refusal = this.#refusal(method.label, context, scope);
     if (refusal !== undefined) return Promise.reject(refusal);
     const lane = scope ?? this.#strategy;
-    if (!callChannel.hasSubscribers) return lane.advance(cursor, how, context);
-    return this.#traced(method, context, () => lane.advance(cursor, how, context));
+    const pulled = callChannel.hasSubscribers
+      ? this.#traced(method, context, () => lane.advance(cursor, how, context))
+      : lane.advance(cursor, how, context);
+    return scope === undefined ? explained(pulled, context) : pulled;
   }
 
   /** Why a call may not begin. */
   #refusal(label: string, context: Ambient | undefined, scope: Scope | undefined): Error | undefined {
-    if (scope === undefined && this.#closing !== undefined) return this.#closed(label);
+    const closed = scope === undefined ? this.#closing.refusal(label) : undefined;
+    if (closed !== undefined) return closed;
     if (context?.signal?.aborted === true) return aborted(label, context.signal);
     return undefined;
   }
@@ -284,47 +230,14 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     const { file } = this.decision.facts;
     return callChannel.tracePromise(run, { call, access, file, context: context?.label });
   }
-
-  #closed(label: string): ClosedError {
-    const error = new ClosedError(`${label}: the database ${this.decision.facts.file} is closed; open it again`);
-    error.outcome = 'not-started';
-    return error;
-  }
 }
 
-function remind(file: string, running: readonly string[]): void {
-  process.emitWarning(
-    `close of ${file}: has waited ${PATIENCE} ms for ${running.join(', ') || 'calls that wait for their turn'}; ` +
-      'end these first, or give close({ drain }) a deadline',
-    { type: 'SluiceWarning', code: 'SLUICE_CLOSE_WAITS' },
-  );
-}
-
-/**
- * What may be open around a closer, of whichever database. Also of a nested transaction that has ended, for the outermost
- * one, whose tenant it shares, may be open still. A tenant that holds nothing is in nobody's way.
- */
-function tenantsAround(context: Ambient | undefined): readonly Tenant[] {
-  if (context === undefined) return [];
-  return [...context.scopes.values()].flatMap((scope) => (scope === undefined ? [] : [scope.tenant]));
-}
-
-function insideScope(label: string, scope: Scope, why: string): ContextError {
-  return new ContextError(`${label}: called inside a ${scope.label} of the same database, ${why}`);
+function explained<T>(wait: Promise<T>, context: Ambient | undefined): Promise<T> {
+  return context?.left === undefined ? wait : explainWait(wait, context);
 }
 
 function aborted(label: string, signal: AbortSignal): Error {
   const error = abortError(label, signal);
   error.outcome = 'not-started';
   return error;
-}
-
-function drainOf(options: CloseOptions): number | undefined {
-  for (const name of Object.keys(options)) {
-    if (name !== 'drain')
-      throw new OptionError(`close: unknown option "${name}"${nearMiss(name, ['drain']) || '; use drain'}`);
-  }
-  const { drain } = options;
-  if (drain === undefined || (typeof drain === 'number' && drain >= 0 && drain < Infinity)) return drain;
-  throw new OptionError(`close: "drain" is ${describe(drain)}; give milliseconds from 0`);
 }

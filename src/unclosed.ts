@@ -7,9 +7,12 @@ export interface Remains {
   readonly site: CallSite;
   /** Closes what is left, when what was accepted has ended. */
   readonly release: () => Promise<void>;
+  /** Whether its owner in another thread has closed it meanwhile: then nothing is left of it here. */
+  readonly over?: () => boolean;
 }
 
-const unclosed = new FinalizationRegistry<Remains>(({ file, site, release }) => {
+const unclosed = new FinalizationRegistry<Remains>(({ file, site, release, over }) => {
+  if (over?.() === true) return;
   process.emitWarning(
     `${file}: a Database was garbage collected that had not been closed, opened ${site.describe() ?? 'at an unknown place'}; ` +
       'it is closed now: close it yourself, or open it with "await using"',

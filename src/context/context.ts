@@ -27,12 +27,16 @@ export interface Ambient {
   readonly label: string | undefined;
   /** The transaction or snapshot that the caller is in, for each database by its token. */
   readonly scopes: ReadonlyMap<object, Scope | undefined>;
+  /** Those that `detached` took the caller out of. */
+  readonly left?: readonly Scope[] | undefined;
   /** Set for a call that came from another thread. */
   readonly progress?: Progress;
 }
 
 /** For an {@link Ambient} that is in no scope. */
 export const NO_SCOPES: ReadonlyMap<object, Scope | undefined> = new Map();
+
+const NOTHING: Ambient = { deadline: undefined, signal: undefined, label: undefined, scopes: NO_SCOPES };
 
 const ambient = new AsyncLocalStorage<Ambient>();
 
@@ -65,6 +69,7 @@ export function runInContext<T>(options: ContextOptions, run: () => T): T {
       signal: either(outer?.signal, options.signal),
       label: options.label ?? outer?.label,
       scopes: outer?.scopes ?? NO_SCOPES,
+      left: outer?.left,
     },
     run,
   );
@@ -81,6 +86,7 @@ export function combinedContext(first: Ambient | undefined, second: Ambient | un
     signal: either(first.signal, second?.signal),
     label: first.label ?? second?.label,
     scopes: second?.scopes ?? NO_SCOPES,
+    left: second?.left,
   };
 }
 
@@ -89,10 +95,23 @@ export function combinedContext(first: Ambient | undefined, second: Ambient | un
  * scope is open, not that it once was: whoever looks has to ask the scope.
  */
 export function runInScope<T>(owner: object, scope: Scope | undefined, run: () => T): T {
+  return runInOneMore(ambient.getStore(), owner, scope, run);
+}
+
+/** Runs a function outside the transactions and snapshots of the database that `owner` stands for. */
+export function runDetached<T>(owner: object, run: () => T): T {
   const outer = ambient.getStore();
+  const scope = outer?.scopes.get(owner);
+  if (outer === undefined || scope === undefined) return run();
+  // Those that are over are forgotten, or a job that begins the next one in `detached` would remember all there ever were.
+  return runInOneMore({ ...outer, left: [...leftOpen(outer), scope] }, owner, undefined, run);
+}
+
+function runInOneMore<T>(outer: Ambient | undefined, owner: object, scope: Scope | undefined, run: () => T): T {
   const scopes = new Map(outer?.scopes);
   scopes.set(owner, scope);
-  return ambient.run({ deadline: outer?.deadline, signal: outer?.signal, label: outer?.label, scopes }, run);
+  const { deadline, signal, label, left } = outer ?? NOTHING;
+  return ambient.run({ deadline, signal, label, scopes, left }, run);
 }
 
 const NO_TENANTS: readonly Tenant[] = [];
@@ -105,9 +124,18 @@ export function tenantsOf(context: Ambient | undefined): readonly Tenant[] {
 
 /** The open transaction or snapshot that the caller is in, of the database that `owner` stands for; the innermost. */
 export function scopeOf(context: Ambient | undefined, owner: object): Scope | undefined {
-  let scope = context?.scopes.get(owner);
-  while (scope?.entered === false) scope = scope.enclosing;
-  return scope;
+  return entered(context?.scopes.get(owner));
+}
+
+/** The transactions and snapshots that `detached` took the caller out of and that are still open, the innermost of each. */
+export function leftOpen(context: Ambient | undefined): readonly Scope[] {
+  return context?.left?.flatMap((scope) => entered(scope) ?? []) ?? [];
+}
+
+function entered(scope: Scope | undefined): Scope | undefined {
+  let at = scope;
+  while (at?.entered === false) at = at.enclosing;
+  return at;
 }
 
 /** Milliseconds for a timer: one beyond 2^31 would overflow and fire at once, over and over. */

@@ -9,7 +9,8 @@
  * 4. The graph is looked at whenever a wait begins. A wait for a lane that would be stuck is refused, so that no stuck lane
  *    ever stands. A call that nobody awaits is a wait all the same: what is to run later belongs into `db.detached`.
  *
- * Only lanes of this thread are in it; what another process or thread waits for is not known here.
+ * Only what is held by callbacks of this thread is in it (of lanes of other threads too, executor/far-lanes.ts); what another
+ * process or thread waits for is not known here.
  */
 import { DeadlockError } from '../errors.ts';
 
@@ -66,6 +67,25 @@ export function waitInside(tenants: readonly Tenant[], lane: Tenancy, label: str
   return () => {
     for (const end of ends) end();
   };
+}
+
+/**
+ * Lets these tenants wait for several lanes, all of which must become free. The returned function ends the waits.
+ *
+ * @throws {DeadlockError} at once, when one of the waits would close a cycle
+ */
+export function waitTogether(tenants: readonly Tenant[], lanes: readonly Tenancy[], label: string): () => void {
+  const ends: (() => void)[] = [];
+  const end = (): void => {
+    for (const each of ends) each();
+  };
+  try {
+    for (const lane of lanes) ends.push(waitInside(tenants, lane, label));
+  } catch (error) {
+    end();
+    throw error;
+  }
+  return end;
 }
 
 /** The way back to one of the waiting tenants, in words; `undefined` where the lane will be free without them. */

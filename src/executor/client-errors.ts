@@ -1,5 +1,6 @@
 /** What a caller is told when the thread that owns the database does not answer, or is gone. */
 import { describeHolder, ExecutorError, type Holder, OptionError, type Outcome, TimeoutError } from '../errors.ts';
+import { type FarLanes } from './far-lanes.ts';
 import { type PendingParts } from './pending.ts';
 import { type CannotCross } from './values.ts';
 import { COMMITTED, COMMITTING } from './words.ts';
@@ -72,6 +73,17 @@ export function cannotCross(label: string, refused: CannotCross): OptionError {
   });
   error.outcome = 'not-started';
   return error;
+}
+
+/** Adds to an error the place where the transaction was begun that was in the way, if that was here. */
+export function nameSite(error: TimeoutError, holder: Holder, lanes: FarLanes): void {
+  const site = holder.site ?? lanes.siteOf(holder.label);
+  if (site === holder.site) return;
+  const known = { ...holder, site };
+  const { message, stack } = error;
+  error.message = message.replace(describeHolder(holder), () => describeHolder(known));
+  if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
+  Object.defineProperty(error, 'holder', { value: known, enumerable: true, configurable: true, writable: true });
 }
 
 /** Adds the caller's frames to an error that was made where nobody knew the caller. */

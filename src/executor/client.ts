@@ -5,25 +5,29 @@
  * with what is known of it. Callers notice the delay only.
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { abortError, type Ambient, labelOf, timerDelay } from '../context/context.ts';
+import { CallSite } from '../context/call-site.ts';
+import { abortError, type Ambient, labelOf, tenantsOf, timerDelay } from '../context/context.ts';
+import { type Tenancy, waitInside } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
 import {
   AbortError,
   ExecutorError,
   type Holder,
-  markOutcome,
   OptionError,
   type Outcome,
   QueueFullError,
+  TimeoutError,
 } from '../errors.ts';
-import { appendFrames, cannotCross, lostError, outcomeOf, overdueError } from './client-errors.ts';
+import { withOutcome } from '../outcome.ts';
+import { appendFrames, cannotCross, lostError, nameSite, outcomeOf, overdueError } from './client-errors.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
+import { type FarConnections, FarLanes, type Needs } from './far-lanes.ts';
 import { Outbox } from './outbox.ts';
 import { Failure, Pending } from './pending.ts';
 import { type Answer, type Line, type Request, type SentContext, type SentStep, toShared } from './protocol.ts';
@@ -47,6 +51,8 @@ export interface ClientLimits {
   readonly inFlight: number;
   /** What calls took that kept a thread busy long, in ms, by their labels: shared by the clients of one database. */
   readonly costs: Map<string, number>;
+  /** How its server's connections are held. */
+  readonly connections: FarConnections;
   /** The registry's own classes of errors. */
   readonly errors: readonly ErrorClass[];
 }
@@ -55,6 +61,7 @@ export interface ClientLimits {
 export class PortClient {
   readonly page: Page;
   readonly #limits: ClientLimits;
+  readonly #lanes: FarLanes;
   /** Brings the next port: keeps the process alive while somebody waits, like the port itself. */
   readonly #keeper: MessagePort | undefined;
   #holding = 0;
@@ -81,6 +88,7 @@ export class PortClient {
     this.#pages = [page];
     this.#words = new Words(this.#pages);
     this.#limits = limits;
+    this.#lanes = new FarLanes(limits.connections);
   }
 
   /** Requests that somebody waits for. */
@@ -168,13 +176,15 @@ export class PortClient {
     } catch (error) {
       throw error instanceof CannotCross ? cannotCross(label, error) : error;
     }
+    const endWait = scope === 0 ? this.#waitAround(access, label, context) : undefined;
     const id = ++this.#lastId;
     const word = this.#word();
     const values = packed.value as readonly unknown[];
     const sent = sentContext(context);
+    const cost = this.#limits.costs.get(label) ?? USUAL_COST;
     return this.#send(
       ['call', id, word, scope, repository, name, values, packed.buffers, sent],
-      { label: labelOf(context, label), access, scope, cost: this.#limits.costs.get(label) ?? USUAL_COST },
+      { label: labelOf(context, label), access, scope, cost, endWait },
       context,
     );
   }
@@ -189,12 +199,19 @@ export class PortClient {
   ): Promise<T> {
     const access = what === 'transaction' ? 'write' : 'read';
     this.#admit(what, access);
-    const id = ++this.#lastId;
     const name = holding?.label ?? what;
+    const signal = context?.signal;
+    if (signal?.aborted === true) {
+      const error = abortError(labelOf(context, name), signal);
+      throw access === 'write' ? withOutcome(error, 'not-started') : error;
+    }
+    const site = new CallSite();
+    const endWait = outer === undefined ? this.#waitAround(access, name, context) : undefined;
+    const id = ++this.#lastId;
     const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
     const scopeId = outer?.id ?? 0;
     const request = ['begin', id, this.#word(), scopeId, what, sentContext(context), holding?.label] as const;
-    const pending = this.#send(request, { label, access, scope: scopeId, cost: USUAL_COST }, context);
+    const pending = this.#send(request, { label, access, scope: scopeId, cost: USUAL_COST, endWait }, context);
     pending.wanted = holding?.wanted;
     const first = await Promise.race([pending.begun, pending.answered]);
     if (first instanceof Failure) throw first.make(new Error());
@@ -208,6 +225,7 @@ export class PortClient {
     // Nobody may be listening when the callback has just settled.
     ended.catch(() => undefined);
     if (access === 'write') this.#holding += 1;
+    const leave = outer === undefined ? this.#lanes.enter(access, { tenant: scope.tenant, site }) : undefined;
     let result: T;
     try {
       result = await Promise.race([run(scope), ended]);
@@ -216,9 +234,10 @@ export class PortClient {
       scope.end();
       if (!pending.settled) this.#outbox?.push(['end', id, 'undo']);
       await pending.answered;
-      if (access === 'write') markOutcome(error, 'rolled-back');
-      throw error;
+      // Where it ended under its callback, the server has said what became of it.
+      throw access === 'read' || scope.abandoned ? error : withOutcome(error, 'rolled-back');
     } finally {
+      leave?.();
       if (access === 'write') this.#holding -= 1;
     }
     if (!pending.settled) this.#outbox?.push(['end', id, 'commit']);
@@ -244,10 +263,11 @@ export class PortClient {
       this.#cursors.set(cursor, number);
     }
     const first = packed?.value as readonly unknown[] | undefined;
+    const endWait = scope === 0 ? this.#waitAround('step', label, context) : undefined;
     const [id, word, sent] = [++this.#lastId, this.#word(), sentContext(context)];
     const answer = await this.#send(
       ['advance', id, word, scope, number, how, repository, name, first, packed?.buffers, sent],
-      { label: labelOf(context, label), access: 'read', scope, cost: USUAL_COST },
+      { label: labelOf(context, label), access: 'read', scope, cost: USUAL_COST, endWait },
       context,
     ).answered;
     if (answer instanceof Failure) throw answer.make(new Error());
@@ -259,8 +279,10 @@ export class PortClient {
   /** Asks for a checkpoint. */
   async checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
     this.#admit('checkpoint', 'write');
+    const endWait = this.#waitAround('write', 'checkpoint', context);
     const request = ['checkpoint', ++this.#lastId, this.#word(), sentContext(context)] as const;
-    const about = { label: labelOf(context, 'checkpoint'), access: 'write', scope: 0, cost: USUAL_COST } as const;
+    const label = labelOf(context, 'checkpoint');
+    const about = { label, access: 'write', scope: 0, cost: USUAL_COST, endWait } as const;
     const answer = await this.#send(request, about, context).answered;
     if (answer instanceof Failure) throw answer.make(new Error());
     return answer as CheckpointReport;
@@ -271,6 +293,11 @@ export class PortClient {
     return [...this.#pending.values()]
       .filter(({ settled, parts }) => !settled && parts.scope === 0 && this.#words.read(parts.word) !== QUEUED)
       .map(({ parts }) => parts.label);
+  }
+
+  /** What a close waits for, as far as this thread holds it. */
+  taken(): readonly Tenancy[] {
+    return this.#lanes.taken();
   }
 
   /** Resolves when nobody waits for anything. Whoever can give something back early is asked to. */
@@ -318,8 +345,7 @@ export class PortClient {
   #admit(label: string, access: 'read' | 'write'): void {
     if (this.#refusal !== undefined) {
       const error = this.#refusal(label);
-      if (access === 'write') markOutcome(error, 'not-started');
-      throw error;
+      throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
     const { inFlight } = this.#limits;
     if (this.#pending.size < inFlight) return;
@@ -328,6 +354,14 @@ export class PortClient {
         'slow the callers down, or raise the option "maxQueue"',
       { limit: inFlight },
     );
+  }
+
+  /** Has what is open around a request, of other databases, wait for what it waits for. @throws {DeadlockError} at once */
+  #waitAround(needs: Needs, label: string, context: Ambient | undefined): (() => void) | undefined {
+    if (context === undefined || context.scopes.size === 0) return undefined;
+    const tenants = tenantsOf(context);
+    const lane = this.#lanes.of(needs);
+    return tenants.length === 0 || lane === undefined ? undefined : waitInside(tenants, lane, label);
   }
 
   #word(): number {
@@ -342,7 +376,7 @@ export class PortClient {
 
   #send(
     request: Pending['parts']['request'],
-    { label, access, scope, cost }: Pick<Pending['parts'], 'label' | 'access' | 'scope' | 'cost'>,
+    { label, access, scope, cost, endWait }: Pick<Pending['parts'], 'label' | 'access' | 'scope' | 'cost' | 'endWait'>,
     context: Ambient | undefined,
   ): Pending {
     const [, id, word] = request;
@@ -351,7 +385,7 @@ export class PortClient {
     const deadline = context?.deadline ?? since + this.#limits.timeout;
     const signal = context?.signal;
     const pending = new Pending(
-      { id, word, label, access, scope, request, signal, since, deadline, bounded, cost },
+      { id, word, label, access, scope, request, signal, since, deadline, bounded, cost, endWait },
       GRACE,
     );
     this.#pending.set(id, pending);
@@ -416,6 +450,8 @@ export class PortClient {
       if (signal?.aborted === true && error instanceof AbortError) {
         Object.defineProperty(error, 'cause', { value: signal.reason, configurable: true, writable: true });
       }
+      // Nor is the place known there where a transaction of this thread was begun.
+      if (error instanceof TimeoutError && error.holder !== undefined) nameSite(error, error.holder, this.#lanes);
       return error;
     });
   }
@@ -437,12 +473,12 @@ export class PortClient {
   }
 
   #release(pending: Pending, error: Error, outcome: Outcome): void {
-    if (pending.parts.access === 'write') markOutcome(error, outcome);
+    const write = pending.parts.access === 'write';
     this.#settle(
       pending,
       new Failure((caller) => {
         appendFrames(error, caller);
-        return error;
+        return write ? withOutcome(error, outcome) : error;
       }),
     );
   }
@@ -534,7 +570,8 @@ export class PortClient {
     for (const pending of this.#pending.values()) {
       const { word, label, since } = pending.parts;
       const state = this.#words.read(word);
-      if (pending !== except && state !== QUEUED) return { label, heldFor: now - since };
+      if (pending !== except && state !== QUEUED)
+        return { label, heldFor: now - since, site: this.#lanes.siteOf(label) };
     }
     return undefined;
   }

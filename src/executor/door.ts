@@ -5,14 +5,8 @@ import { type Ambient, NO_SCOPES, runWithAmbient } from '../context/context.ts';
 import { Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
-import {
-  AbortError,
-  ContextError,
-  HandlerError,
-  markOutcome,
-  TransactionEndedError,
-  UnknownMethodError,
-} from '../errors.ts';
+import { AbortError, ContextError, HandlerError, TransactionEndedError, UnknownMethodError } from '../errors.ts';
+import { withOutcome } from '../outcome.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { type Strategy } from '../strategies/strategy.ts';
@@ -331,7 +325,6 @@ export class Door {
     const refusal = this.#events.refusal();
     if (refusal === undefined) return undefined;
     refusal.message = `${label}: ${refusal.message}`;
-    markOutcome(refusal, 'not-started');
     return refusal;
   }
 
@@ -354,8 +347,8 @@ export class Door {
 
   #fail(id: number, error: unknown, outcome?: 'not-started'): void {
     this.#aborts.delete(id);
-    if (outcome !== undefined) markOutcome(error, outcome);
-    this.#send(['error', id, encodeError(error, this.#errors)]);
+    const said = outcome === undefined ? error : withOutcome(error, outcome);
+    this.#send(['error', id, encodeError(said, this.#errors)]);
   }
 
   #send(answer: Answer): void {
@@ -365,7 +358,7 @@ export class Door {
   #cannotSend(answer: Answer, error: unknown): void {
     if (answer[0] === 'value') {
       const failure = new HandlerError(`a result cannot cross a thread: ${String(error)}`, { cause: error });
-      markOutcome(failure, 'committed');
+      failure.outcome = 'committed';
       this.#send(['error', answer[1], encodeError(failure)]);
     }
   }
@@ -392,7 +385,7 @@ function resultCannotCross(method: Method, error: unknown, scope: number): unkno
     cause: error,
   });
   // Inside a transaction what becomes of it is the transaction's to say.
-  if (method.access === 'write' && scope === 0) markOutcome(failure, 'committed');
+  if (method.access === 'write' && scope === 0) failure.outcome = 'committed';
   return failure;
 }
 

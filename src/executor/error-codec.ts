@@ -6,6 +6,7 @@
  * known, under its own name and with its own fields.
  */
 import * as errors from '../errors.ts';
+import { outcomeOf, withOutcome } from '../outcome.ts';
 import type { ErrorClass } from '../repository/types.ts';
 
 /** An error as it is sent. */
@@ -21,8 +22,8 @@ export type EncodedError =
       readonly cause?: EncodedError;
       readonly errors?: readonly EncodedError[];
     }
-  /** Something else that was thrown. */
-  | { readonly kind: 'value'; readonly value: unknown };
+  /** Something else that was thrown; its outcome is a property that no clone would keep. */
+  | { readonly kind: 'value'; readonly value: unknown; readonly outcome?: errors.Outcome | undefined };
 
 const BUILT_IN = { AggregateError, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
 
@@ -39,7 +40,9 @@ const OWN = new Set(['name', 'message', 'stack', 'cause', 'errors']);
 /** Makes an error ready to be sent. Never throws. */
 export function encodeError(error: unknown, own: readonly ErrorClass[] = [], depth = 0): EncodedError {
   try {
-    if (!(error instanceof Error)) return { kind: 'value', value: sendable(error) ? error : String(error) };
+    if (!(error instanceof Error)) {
+      return { kind: 'value', value: sendable(error) ? error : String(error), outcome: outcomeOf(error) };
+    }
     const fields = Object.getOwnPropertyNames(error)
       .filter((name) => !OWN.has(name))
       .map(
@@ -66,7 +69,9 @@ export function encodeError(error: unknown, own: readonly ErrorClass[] = [], dep
 
 /** The error that was sent. @param caller an error made where the answer arrived, for the caller's part of the stack */
 export function decodeError(encoded: EncodedError, caller?: Error, own: readonly ErrorClass[] = []): unknown {
-  if (encoded.kind === 'value') return encoded.value;
+  if (encoded.kind === 'value') {
+    return encoded.outcome === undefined ? encoded.value : withOutcome(encoded.value, encoded.outcome);
+  }
   const error = new Error(encoded.message);
   const type = (typeof encoded.type === 'number' ? own[encoded.type] : KNOWN[encoded.type]) ?? Error;
   Object.setPrototypeOf(error, type.prototype as object);

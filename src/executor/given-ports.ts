@@ -44,9 +44,8 @@ export class GivenPorts {
   give(description: Description, exchanges: readonly Exchange[], servedBy: number | undefined): MessagePort {
     const { port1: control, port2: given } = new MessageChannel();
     const callers = exchanges.map((_, at) => remoteCaller(control, at));
-    const { decision, methods, timeout, maxQueue } = description;
     const pages = callers.map(({ page }) => page);
-    control.postMessage({ kind: 'greeting', decision, methods, timeout, maxQueue, pages, servedBy } satisfies Greeting);
+    control.postMessage({ kind: 'greeting', ...description, pages, servedBy } satisfies Greeting);
     for (const [at, exchange] of exchanges.entries()) {
       const caller = callers[at];
       if (caller !== undefined) exchange.add(caller);

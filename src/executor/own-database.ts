@@ -36,8 +36,8 @@ export async function ownDatabase(
     report({ kind: 'closed', error: failure === undefined ? undefined : encodeError(failure) });
   }
 
-  const { timeout, maxQueue } = settings;
-  report({ kind: 'ready', decision, methods: describeMethods(strategy.methods), timeout, maxQueue });
+  const { timeout, maxQueue, readers } = settings;
+  report({ kind: 'ready', decision, methods: describeMethods(strategy.methods), timeout, maxQueue, readers });
   return (order) => {
     switch (order.kind) {
       case 'serve':

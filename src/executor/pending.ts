@@ -27,6 +27,8 @@ export interface PendingParts {
   readonly bounded: boolean;
   /** Milliseconds that it is expected to keep its thread busy. */
   readonly cost: number;
+  /** Ends the wait of what is open around it. */
+  readonly endWait: (() => void) | undefined;
 }
 
 /** A request that has not been answered. */
@@ -49,6 +51,7 @@ export class Pending {
   #answer!: (answer: unknown) => void;
   #begin!: () => void;
   #stopListening: (() => void) | undefined;
+  #waitEnded = false;
 
   constructor(parts: PendingParts, grace: number) {
     this.parts = parts;
@@ -75,6 +78,7 @@ export class Pending {
   }
 
   start(): void {
+    this.#endWait();
     this.#begin();
   }
 
@@ -84,7 +88,15 @@ export class Pending {
     this.settled = true;
     this.answer = answer;
     this.#stopListening?.();
+    this.#endWait();
     this.#answer(answer);
+  }
+
+  /** Once: a `begin` that has begun waits for nobody any more, and is answered later. */
+  #endWait(): void {
+    if (this.#waitEnded) return;
+    this.#waitEnded = true;
+    this.parts.endWait?.();
   }
 
   fail(error: EncodedError, decode: (error: EncodedError, caller: Error) => unknown): void {

@@ -6,6 +6,7 @@
  * acknowledged before it was made: the write was committed before its answer left, and the read begins after it has arrived.
  */
 import { type Ambient } from '../context/context.ts';
+import { type Tenant, waitTogether } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { type Scope } from '../context/scope.ts';
@@ -80,6 +81,14 @@ export class PortStrategy implements Strategy {
       wal: writer?.wal,
       advice: [...new Set(all.flatMap((stats) => stats?.advice ?? []))],
     };
+  }
+
+  closeInside(tenants: readonly Tenant[]): () => void {
+    return waitTogether(
+      tenants,
+      this.clients().flatMap((client) => client.taken()),
+      'close',
+    );
   }
 
   async idle(): Promise<void> {

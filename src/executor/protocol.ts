@@ -24,6 +24,7 @@ import { InternalError } from '../errors.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
 import { Trust } from '../repository/trust.ts';
 import { type EncodedError } from './error-codec.ts';
+import { type FarConnections } from './far-lanes.ts';
 import { type Buffers } from './values.ts';
 import { type Page } from './words.ts';
 
@@ -109,6 +110,15 @@ export interface Description {
   readonly methods: readonly SentMethod[];
   readonly timeout: number;
   readonly maxQueue: number;
+  /** How many snapshots each of its threads may have open at once, where they have readers of their own. */
+  readonly readers: number;
+}
+
+/** How its connections are held. Where that cannot be told from here, as if there were always a reader free. */
+export function connectionsOf({ decision, readers }: Pick<Description, 'decision' | 'readers'>): FarConnections {
+  const { strategy, journal, facts } = decision;
+  if (strategy === 'shared') return { file: facts.file, readers: 'one handle' };
+  return { file: facts.file, readers: strategy === 'per-context' || journal === 'wal' ? readers : Infinity };
 }
 
 /** What a caller holds of one thread that serves calls: a port to it, and the first page of its words. */

@@ -65,6 +65,10 @@ export class RemoteScope implements Scope {
     this.#open = false;
   }
 
+  get abandoned(): boolean {
+    return this.#abandoned;
+  }
+
   #refusal(label: string): Promise<never> | undefined {
     if (this.#open) return undefined;
     const error = new TransactionEndedError(

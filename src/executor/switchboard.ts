@@ -63,7 +63,11 @@ export class Switchboard implements Exchange {
 
   /** Refuses calls that come from now on, except those of scopes that are open. */
   refuse(file: string): void {
-    this.#refusal ??= () => new ClosedError(`the database ${file} is closed; open it again`);
+    this.#refusal ??= () => {
+      const error = new ClosedError(`the database ${file} is closed; open it again`);
+      error.outcome = 'not-started';
+      return error;
+    };
   }
 
   /** Accepts calls again: the close has failed. */

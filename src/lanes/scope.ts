@@ -1,11 +1,13 @@
 import { AsyncResource } from 'node:async_hooks';
-import { abandonWithContext, abortError, type Ambient, deadlineOf, timerDelay } from '../context/context.ts';
+import { abandonWithContext, type Ambient } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
-import { markOutcome, ReadOnlyError, TimeoutError, TransactionEndedError } from '../errors.ts';
+import { ReadOnlyError, type SluiceError, TransactionEndedError } from '../errors.ts';
+import { withOutcome } from '../outcome.ts';
 import { startHandler } from './handler-scope.ts';
+import { ScopeTurns } from './scope-turns.ts';
 import { type Method } from '../repository/methods.ts';
 
 /** What a scope is made of. */
@@ -42,8 +44,7 @@ export class OpenScope implements Scope {
   readonly abandoned: Promise<never>;
   #abandon!: (error: Error) => void;
   #abandonedWith: Error | undefined;
-  /** The last call that spans ticks, or one that waits for it. */
-  #running: Promise<void> | undefined;
+  readonly #turns = new ScopeTurns();
   /** The nested transaction that is running. */
   #inner: OpenScope | undefined;
   #open = true;
@@ -91,9 +92,9 @@ export class OpenScope implements Scope {
 
   /** Ends it: a call that comes later is refused, and one that nobody awaited is undone before this resolves. */
   async end(): Promise<void> {
-    if (this.#open && this.#running !== undefined) this.abandon(this.#endedError('a call'));
+    if (this.#open && this.#turns.taken) this.abandon(this.#endedError('a call'));
     this.#open = false;
-    await this.#running;
+    await this.#turns.ended();
   }
 
   /** Ends it although its callback has not settled: whoever runs it gets `error` and cleans up. */
@@ -121,7 +122,9 @@ export class OpenScope implements Scope {
 
   /** Runs a call; behind one that spans ticks and is running. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    if (this.#running === undefined && method.mode === 'sync') {
+    if (!this.#turns.taken && method.mode === 'sync') {
+      const refusal = this.#refusal(method.label, method.access);
+      if (refusal !== undefined) return Promise.reject(refusal);
       try {
         return Promise.resolve(this.#run(method, args));
       } catch (error) {
@@ -129,6 +132,7 @@ export class OpenScope implements Scope {
       }
     }
     return this.#inTurn(method.label, context, async () => {
+      this.#check(method.label, method.access);
       try {
         return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args));
       } catch (error) {
@@ -152,10 +156,12 @@ export class OpenScope implements Scope {
       this.#check('transaction', 'write');
       const inner = this.#nested('write', 'nested transaction');
       this.#inner = inner;
-      this.#connection.control('savepoint');
       const stopWatching = abandonWithContext(inner, context);
+      let begun = false;
       try {
         inner.assertKept();
+        this.#connection.control('savepoint');
+        begun = true;
         const result = await Promise.race([run(inner), inner.abandoned]);
         await inner.end();
         inner.assertWhole();
@@ -164,9 +170,8 @@ export class OpenScope implements Scope {
         return result;
       } catch (error) {
         await inner.end();
-        this.#undo(error);
-        markOutcome(error, 'rolled-back');
-        throw error;
+        if (begun) this.#undo(error);
+        throw withOutcome(error, begun ? 'rolled-back' : 'not-started');
       } finally {
         stopWatching();
         this.#inner = undefined;
@@ -206,42 +211,27 @@ export class OpenScope implements Scope {
     });
   }
 
-  /** Runs something that spans ticks after what is running now, and before what comes later. */
   #inTurn<T>(label: string, context: Ambient | undefined, run: () => Promise<T>): Promise<T> {
-    const before = this.#running;
     const blocked = this.#inner?.label ?? 'an asynchronous handler';
-    const result = (async () => {
-      if (before !== undefined) {
-        await untilDeadline(before, { label, of: this.#label, blocked, context, timeout: this.#timeout });
-      }
-      return run();
-    })();
-    // Whoever gave up waiting leaves the place, but what it waited for is still before the next one.
-    const done = Promise.allSettled([before, result]).then(() => undefined);
-    this.#running = done;
-    void done.then(() => {
-      if (this.#running === done) this.#running = undefined;
-    });
-    // The caller gets a promise that nobody here listens to: a rejection that it does not handle must be seen.
-    return result.finally(() => undefined);
+    return this.#turns.take({ label, of: this.#label, blocked, context, timeout: this.#timeout }, run);
   }
 
   #check(label: string, access: 'read' | 'write'): void {
     const error = this.#refusal(label, access);
-    if (error === undefined) return;
-    if (access === 'write') markOutcome(error, 'not-started');
-    throw error;
+    if (error !== undefined) throw error;
   }
 
   #refusal(label: string, access: 'read' | 'write'): Error | undefined {
-    if (!this.#open) return this.#endedError(label);
-    if (this.#broken !== undefined) return this.#brokenError();
-    if (access === 'read' || this.#access === 'write') return undefined;
-    return new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
+    let error: SluiceError;
+    if (!this.#open) error = this.#endedError(label);
+    else if (this.#broken !== undefined) error = this.#brokenError();
+    else if (access === 'read' || this.#access === 'write') return undefined;
+    else error = new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
+    if (access === 'write') error.outcome = 'not-started';
+    return error;
   }
 
   #run(method: Method, args: readonly unknown[]): unknown {
-    this.#check(method.label, method.access);
     const connection = this.#connection;
     if (method.access === 'read') return connection.read(method, args);
     connection.control('savepoint');
@@ -258,7 +248,6 @@ export class OpenScope implements Scope {
   }
 
   async #runAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
-    this.#check(method.label, method.access);
     const connection = this.#connection;
     if (method.access === 'write') connection.control('savepoint');
     const run = startHandler(connection, method, args, { owner: this.#owner, tenant: this.tenant });
@@ -306,53 +295,5 @@ export class OpenScope implements Scope {
 }
 
 function failed(method: Method, error: unknown): unknown {
-  if (method.access === 'write') markOutcome(error, 'rolled-back');
-  return error;
-}
-
-interface InnerWait {
-  readonly label: string;
-  /** What it is inside. */
-  readonly of: string;
-  readonly blocked: string;
-  readonly context: Ambient | undefined;
-  readonly timeout: number;
-}
-
-/** Waits for its turn inside a scope. @throws {TimeoutError} at the deadline, {@link AbortError} when the signal aborts */
-async function untilDeadline(
-  before: Promise<void>,
-  { label, of, blocked, context, timeout }: InnerWait,
-): Promise<void> {
-  const since = performance.now();
-  const signal = context?.signal;
-  let stop: () => void = () => undefined;
-  const givenUp = new Promise<never>((_, reject) => {
-    const late = (): void => {
-      const heldFor = performance.now() - since;
-      const error = new TimeoutError(
-        `${label}: waited ${Math.round(heldFor)} ms inside ${of} for ${blocked} to end and did not start; a call of the outer ` +
-          'api waits for a nested transaction: use the api that the callback is given, or raise the option "timeout"',
-        { wait: 'turn', holder: { label: blocked, heldFor } },
-      );
-      reject(error);
-    };
-    const timer = setTimeout(late, timerDelay(deadlineOf(context, timeout) - since));
-    const abort = (): void => {
-      if (signal !== undefined) reject(abortError(label, signal));
-    };
-    signal?.addEventListener('abort', abort, { once: true });
-    stop = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-    };
-  });
-  try {
-    await Promise.race([before, givenUp]);
-  } catch (error) {
-    markOutcome(error, 'not-started');
-    throw error;
-  } finally {
-    stop();
-  }
+  return method.access === 'write' ? withOutcome(error, 'rolled-back') : error;
 }

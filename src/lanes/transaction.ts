@@ -1,6 +1,7 @@
 import { abandonAtDeadline, abandonOnAbort, deadlineOf, labelOf } from '../context/context.ts';
 import { Tenant } from '../context/holders.ts';
-import { AbortError, BusyError, markOutcome } from '../errors.ts';
+import { AbortError, BusyError, type Outcome } from '../errors.ts';
+import { withOutcome } from '../outcome.ts';
 import { runEffects } from './effects.ts';
 import { retryBusy } from './retry.ts';
 import { OpenScope } from './scope.ts';
@@ -27,23 +28,23 @@ export async function runTransaction<T>(
   const tenant = new Tenant(label);
   await takeTurn(lane, { ...request, tenant });
   const { connection } = seat;
+  let outcome: Outcome = 'not-started';
   try {
     const scope = new OpenScope({ connection, access: 'write', owner: seat.owner, tenant, timeout: request.timeout });
     seat.running.add(scope);
     const stopWatching = [abandonOnAbort(scope, context)];
     let result: T;
     try {
-      await started(
-        retryBusy(`${label}: BEGIN`, deadline, () => {
-          scope.assertKept();
-          try {
-            connection.control('beginImmediate');
-          } catch (error) {
-            if (error instanceof BusyError) seat.stats.busyRetries += 1;
-            throw error;
-          }
-        }),
-      );
+      await retryBusy(`${label}: BEGIN`, deadline, () => {
+        scope.assertKept();
+        try {
+          connection.control('beginImmediate');
+        } catch (error) {
+          if (error instanceof BusyError) seat.stats.busyRetries += 1;
+          throw error;
+        }
+      });
+      outcome = 'rolled-back';
       stopWatching.push(abandonAtDeadline(scope, context));
       result = await Promise.race([run(scope), scope.abandoned]);
     } finally {
@@ -56,25 +57,16 @@ export async function runTransaction<T>(
       if (context?.progress?.commit() === false) throw new AbortError(`${label}: was given up by its caller`);
       connection.commit();
     });
+    outcome = 'committed';
     context?.progress?.committed();
     seat.stats.commits += 1;
     runEffects(scope.effects, label);
     return result;
   } catch (error) {
-    markOutcome(error, 'rolled-back');
-    throw error;
+    throw withOutcome(error, outcome);
   } finally {
     connection.rollback();
     if (connection.makeClean() === 'broken') seat.replace();
     lane.release();
-  }
-}
-
-async function started<T>(begin: Promise<T>): Promise<T> {
-  try {
-    return await begin;
-  } catch (error) {
-    markOutcome(error, 'not-started');
-    throw error;
   }
 }

@@ -2,7 +2,8 @@ import { AsyncResource } from 'node:async_hooks';
 import { type CallSite } from '../context/call-site.ts';
 import { abortError, type Ambient, deadlineOf, labelOf, tenantsOf } from '../context/context.ts';
 import { type Tenant, waitInside } from '../context/holders.ts';
-import { markOutcome, type Outcome } from '../errors.ts';
+import { type Outcome } from '../errors.ts';
+import { withOutcome } from '../outcome.ts';
 import { type Holding } from './holding.ts';
 import { type Seat } from './seat.ts';
 import { type LaneEntry, type Turn, type WriteLane } from './write-lane.ts';
@@ -110,8 +111,7 @@ function entry(
     },
     reject(error: unknown, outcome: Outcome) {
       end?.();
-      markOutcome(error, outcome);
-      reject(error);
+      reject(withOutcome(error, outcome));
     },
   };
 }

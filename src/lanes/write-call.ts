@@ -3,7 +3,8 @@ import { type Ambient, labelOf } from '../context/context.ts';
 import { Tenant } from '../context/holders.ts';
 import { type Effect } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
-import { markOutcome, type Outcome } from '../errors.ts';
+import { type Outcome } from '../errors.ts';
+import { withOutcome } from '../outcome.ts';
 import { runEffects } from './effects.ts';
 import { type Seat } from './seat.ts';
 
@@ -82,10 +83,9 @@ export class WriteCall {
     this.#resolve(result.value);
   }
 
-  /** Rejects with what became of the write, where the error can carry it. */
+  /** Rejects, saying what became of the write. */
   reject(error: unknown, outcome: Outcome): void {
-    markOutcome(error, outcome);
     this.#end();
-    this.#reject(error);
+    this.#reject(withOutcome(error, outcome));
   }
 }

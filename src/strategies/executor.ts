@@ -5,9 +5,9 @@
 import { fileURLToPath } from 'node:url';
 import { type MessagePort } from 'node:worker_threads';
 import { type PathFacts } from '../connection/facts.ts';
-import { PortClient } from '../executor/client.ts';
+import { type ClientLimits, PortClient } from '../executor/client.ts';
 import { PortStrategy } from '../executor/port-strategy.ts';
-import { type Description, methodsOf } from '../executor/protocol.ts';
+import { connectionsOf, type Description, methodsOf } from '../executor/protocol.ts';
 import { type Caller, OwningThread, type ThreadPlan } from '../executor/thread.ts';
 import { type ThreadStart } from '../executor/thread-messages.ts';
 import { newPage } from '../executor/words.ts';
@@ -64,11 +64,11 @@ export class Executor extends PortStrategy {
 
   constructor(threads: Threads, settings: Settings) {
     const { description, writer, readers } = threads;
-    const costs = new Map<string, number>();
+    const shared = { costs: new Map<string, number>(), connections: connectionsOf(description) };
     super(
       methodsOf(description.methods),
-      callThrough(writer, settings, costs),
-      readers.map((reader) => callThrough(reader, settings, costs)),
+      callThrough(writer, settings, shared),
+      readers.map((reader) => callThrough(reader, settings, shared)),
     );
     this.#threads = threads;
     this.exchanges = [writer, ...readers];
@@ -118,11 +118,11 @@ export class Executor extends PortStrategy {
 function callThrough(
   thread: OwningThread,
   { timeout, maxQueue, batch, errors }: Settings,
-  costs: Map<string, number>,
+  shared: Pick<ClientLimits, 'costs' | 'connections'>,
 ): PortClient {
   const page = newPage();
   // The lane itself refuses what is more than `maxQueue`; what runs in a batch does not wait any more.
-  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, costs });
+  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, ...shared });
   const caller: Caller = {
     page,
     attach: (port: MessagePort) => {

@@ -4,7 +4,7 @@
  * themselves, so that their steps wait for nobody. Without a writer the file is only read.
  */
 import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
-import { Tenant, waitInside } from '../context/holders.ts';
+import { Tenant, waitTogether } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { BusyError, InternalError, ReadOnlyError } from '../errors.ts';
@@ -146,18 +146,8 @@ export class PerContext implements Strategy {
   }
 
   closeInside(tenants: readonly Tenant[]): () => void {
-    const ends: (() => void)[] = [];
-    const end = (): void => {
-      for (const each of ends) each();
-    };
-    try {
-      for (const reader of this.#readers.taken()) ends.push(waitInside(tenants, reader, 'close'));
-      if (this.#writer !== undefined) ends.push(waitInside(tenants, this.#writer.lane, 'close'));
-    } catch (error) {
-      end();
-      throw error;
-    }
-    return end;
+    const lane = this.#writer === undefined ? [] : [this.#writer.lane];
+    return waitTogether(tenants, [...this.#readers.taken(), ...lane], 'close');
   }
 
   async idle(): Promise<void> {

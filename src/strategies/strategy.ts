@@ -46,12 +46,11 @@ export interface Strategy {
    */
   readonly exchanges?: readonly Exchange[];
   /**
-   * Lets tenants that are open around a close wait for what that close waits for. The returned function ends the wait. Absent
-   * where another thread knows what that is: there nobody is in its graph of waits.
+   * Lets tenants that are open around a close wait for what that close waits for. The returned function ends the wait.
    *
    * @throws {DeadlockError} at once, where the close would wait for one of them
    */
-  closeInside?(tenants: readonly Tenant[]): () => void;
+  closeInside(tenants: readonly Tenant[]): () => void;
   /** Resolves when everything that was accepted so far has ended. */
   idle(): Promise<void>;
   /**

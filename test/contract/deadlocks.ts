@@ -27,73 +27,94 @@ export function deadlocks(strategy: StrategyUnderTest): void {
       ];
     }
 
-    // Lanes of other threads are not in the graph: there the deadline ends the wait.
-    test.runIf(strategy.inThread)(
-      'of two contexts that take two databases in opposite order one is refused at once, and the other goes on',
-      async () => {
-        const [a, b] = await openThree();
-        const [inA, inB] = [gate(), gate()];
-        // ann: holds a        waits for b …                                  has b, ends
-        // bob:        holds b               wants a: refused, ends, gives b
-        const ann = a.context({ label: 'ann' }, () =>
-          a.transaction(async (api) => {
-            await api.entries.run('ann', ['row']);
-            inA.open();
-            await inB.passed;
-            await b.api.entries.run('ann', ['row']);
-          }),
-        );
-        const since = performance.now();
-        const bob = b.context({ label: 'bob' }, () =>
-          b.transaction(async (api) => {
-            await inA.passed;
-            await api.entries.run('bob', ['row']);
-            inB.open();
-            await expectBlocked(ann);
-            await a.api.entries.run('bob', ['row']);
-          }),
-        );
-        const error = await rejection(bob, DeadlockError);
-        expect(performance.now() - since, 'long before the deadline of 5000 ms').toBeLessThan(4000);
-        expect(error.cycle).toEqual([
-          expect.stringMatching(/^transaction in bob waits for .*a\.db$/),
-          expect.stringMatching(/transaction in ann holds and waits for .*b\.db$/),
-          'which transaction in bob holds',
-        ]);
-        await ann;
-        expect(committed(dir, dir.file('a.db'))).toEqual(['ann/1']);
-        expect(committed(dir, dir.file('b.db'))).toEqual(['ann/1']);
-      },
-    );
+    test('of two contexts that take two databases in opposite order one is refused at once, and the other goes on', async () => {
+      const [a, b] = await openThree();
+      const [inA, inB] = [gate(), gate()];
+      // ann: holds a        waits for b …                                  has b, ends
+      // bob:        holds b               wants a: refused, ends, gives b
+      const ann = a.context({ label: 'ann' }, () =>
+        a.transaction(async (api) => {
+          await api.entries.run('ann', ['row']);
+          inA.open();
+          await inB.passed;
+          await b.api.entries.run('ann', ['row']);
+        }),
+      );
+      const since = performance.now();
+      const bob = b.context({ label: 'bob' }, () =>
+        b.transaction(async (api) => {
+          await inA.passed;
+          await api.entries.run('bob', ['row']);
+          inB.open();
+          await expectBlocked(ann);
+          await a.api.entries.run('bob', ['row']);
+        }),
+      );
+      const error = await rejection(bob, DeadlockError);
+      expect(performance.now() - since, 'long before the deadline of 5000 ms').toBeLessThan(4000);
+      expect(error.cycle).toEqual([
+        expect.stringMatching(/^transaction in bob waits for .*a\.db$/),
+        expect.stringMatching(/transaction in ann holds and waits for .*b\.db$/),
+        'which transaction in bob holds',
+      ]);
+      await ann;
+      expect(committed(dir, dir.file('a.db'))).toEqual(['ann/1']);
+      expect(committed(dir, dir.file('b.db'))).toEqual(['ann/1']);
+    });
 
-    test.runIf(strategy.inThread)(
-      'a circle of three is seen, and caught inside its transaction it costs only that call',
-      async () => {
-        const databases = await openThree();
-        const entered = databases.map(() => gate());
-        const refused: DeadlockError[] = [];
-        await Promise.all(
-          databases.map((own, at) =>
-            own.transaction(async (api) => {
-              await api.entries.run(`own-${at}`, ['row']);
-              entered[at]?.open();
-              await Promise.all(entered.map(({ passed }) => passed));
-              try {
-                await databases[(at + 1) % 3]?.api.entries.run(`next-${at}`, ['row']);
-              } catch (error) {
-                if (!(error instanceof DeadlockError)) throw error;
-                refused.push(error);
-              }
-            }),
-          ),
+    test('a circle of three is seen, and caught inside its transaction it costs only that call', async () => {
+      const databases = await openThree();
+      const entered = databases.map(() => gate());
+      const refused: DeadlockError[] = [];
+      await Promise.all(
+        databases.map((own, at) =>
+          own.transaction(async (api) => {
+            await api.entries.run(`own-${at}`, ['row']);
+            entered[at]?.open();
+            await Promise.all(entered.map(({ passed }) => passed));
+            try {
+              await databases[(at + 1) % 3]?.api.entries.run(`next-${at}`, ['row']);
+            } catch (error) {
+              if (!(error instanceof DeadlockError)) throw error;
+              refused.push(error);
+            }
+          }),
+        ),
+      );
+      expect(refused).toHaveLength(1);
+      expect(refused[0]?.outcome).toBe('not-started');
+      expect(refused[0]?.cycle).toHaveLength(4);
+      const rows = ['a.db', 'b.db', 'c.db'].flatMap((name) => committed(dir, dir.file(name)));
+      expect(rows).toHaveLength(5);
+    });
+
+    test('a circle through the only reader of a database is seen', async () => {
+      // in a snapshot of a: has the reader     waits for b …                            has b, ends
+      // in a transaction of b:  has b                        wants the reader: refused, ends
+      const a = await openLedger(dir, strategy, { file: dir.file('a.db'), readers: 1 });
+      const b = await openLedger(dir, strategy, { file: dir.file('b.db') });
+      const [inA, inB] = [gate(), gate()];
+      const reading = a.snapshot(async (api) => {
+        await api.entries.count();
+        inA.open();
+        await inB.passed;
+        await b.api.entries.run('reading', ['row']);
+      });
+      const writing = b.transaction(async (api) => {
+        await inA.passed;
+        await api.entries.run('writing', ['row']);
+        inB.open();
+        await expectBlocked(reading);
+        const error = await rejection(
+          a.snapshot(() => 1),
+          DeadlockError,
         );
-        expect(refused).toHaveLength(1);
-        expect(refused[0]?.outcome).toBe('not-started');
-        expect(refused[0]?.cycle).toHaveLength(4);
-        const rows = ['a.db', 'b.db', 'c.db'].flatMap((name) => committed(dir, dir.file(name)));
-        expect(rows).toHaveLength(5);
-      },
-    );
+        expect(error.cycle[0]).toMatch(/^transaction waits for (a reader|the write lane) of .*a\.db$/);
+        expect(error.cycle[1]).toMatch(/^which snapshot holds and waits for the write lane of .*b\.db$/);
+      });
+      await Promise.all([reading, writing]);
+      expect(committed(dir, dir.file('b.db'))).toEqual(['writing/1', 'reading/1']);
+    });
 
     test('two contexts that take two databases in the same order wait for each other and both go on', async () => {
       const [a, b] = await openThree();

@@ -6,11 +6,13 @@ import { atomicCalls } from './atomic-calls.ts';
 import { boundedWal } from './bounded-wal.ts';
 import { cancellation } from './cancellation.ts';
 import { closing } from './closing.ts';
+import { closingInside } from './closing-inside.ts';
 import { contendedFile } from './contended-file.ts';
 import { deadlocks } from './deadlocks.ts';
 import { handlerStreams } from './handler-streams.ts';
 import { isolatedFailures } from './isolated-failures.ts';
 import { joinedContexts } from './joined-contexts.ts';
+import { knownOutcomes } from './known-outcomes.ts';
 import { largeStreams } from './large-streams.ts';
 import { longQueues } from './long-queues.ts';
 import { misuse } from './misuse.ts';
@@ -36,9 +38,11 @@ export function contractOf(strategy: StrategyUnderTest): void {
     deadlocks(strategy);
     writesNeverHide(strategy);
     waitingCalls(strategy);
+    knownOutcomes(strategy);
     noZombies(strategy);
     misuse(strategy);
     closing(strategy);
+    closingInside(strategy);
     asyncHandlers(strategy);
     boundedWal(strategy);
     // What they look at is of this thread: its queue, its readers, its connection between two statements, figures of now.

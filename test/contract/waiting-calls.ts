@@ -52,6 +52,8 @@ export function waitingCalls(strategy: StrategyUnderTest): void {
       const write = await rejection(db.api.entries.run('late'), TimeoutError);
       expect(write).toMatchObject({ code: 'SLUICE_TIMEOUT', wait: 'write lane', outcome: 'not-started' });
       expect(write.holder?.label).toBe('transaction');
+      expect(write.holder?.site, 'where the transaction was called').toContain('waiting-calls.ts:');
+      expect(write.message).toContain(String(write.holder?.site));
       expect(write.holder?.heldFor).toBeGreaterThan(25);
       expect(write.message).toMatch(/entries\.run: waited \d+ ms .*transaction/);
       const other = await rejection(
@@ -145,6 +147,7 @@ export function waitingCalls(strategy: StrategyUnderTest): void {
         TimeoutError,
       );
       expect(second.holder?.label).toBe('snapshot');
+      expect(second.holder?.site, 'where the snapshot was called').toContain('waiting-calls.ts:');
       const read = await rejection(db.api.entries.count(), TimeoutError);
       expect(read.holder?.label).toBe('snapshot');
       held.open();

@@ -42,8 +42,21 @@ export function createLedger(file: string): void {
   handle.close();
 }
 
-/** What ends a call badly. The last three end the whole transaction around it, two at once and one at COMMIT. */
-export type Failure = 'again' | 'throw' | 'abort' | 'fail' | 'rollback' | 'or-rollback' | 'orphan';
+/**
+ * What ends a call badly: `throw frozen` and `throw text` by what nothing can be written on, `throw object` by what is no error. The
+ * last three end the whole transaction around it, two at once and one at COMMIT.
+ */
+export type Failure =
+  | 'again'
+  | 'throw'
+  | 'throw frozen'
+  | 'throw text'
+  | 'throw object'
+  | 'abort'
+  | 'fail'
+  | 'rollback'
+  | 'or-rollback'
+  | 'orphan';
 
 /**
  * One step of a call:
@@ -158,6 +171,14 @@ const entryRepository = defineRepository(entries, {
           return;
         case 'throw':
           throw new Refusal(`${call} was refused`);
+        case 'throw frozen':
+          throw frozen(new Refusal(`${call} was refused`));
+        case 'throw text':
+          // eslint-disable-next-line @typescript-eslint/only-throw-error -- what JavaScript callers may do
+          throw `${call} was refused`;
+        case 'throw object':
+          // eslint-disable-next-line @typescript-eslint/only-throw-error -- as some frameworks do
+          throw { refused: call };
         case 'or-rollback':
           db.run(sql`INSERT OR ROLLBACK INTO traps (kind) VALUES ('taken')`);
           return;
@@ -328,6 +349,11 @@ export function commitElsewhere(file: string): void {
   } finally {
     other.close();
   }
+}
+
+function frozen<E extends Error>(error: E): E {
+  Object.freeze(error);
+  return error;
 }
 
 function attempt(log: string | undefined, write: () => unknown): void {

@@ -2,8 +2,18 @@
 import { getEventListeners, once } from 'node:events';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test, vi } from 'vitest';
-import { ClosedError, DeadlockError, InternalError } from '../../src/index.ts';
-import { type LedgerDatabase } from '../support/ledger.ts';
+import {
+  ClosedError,
+  ContextError,
+  DeadlockError,
+  defineAsyncRepository,
+  defineRepositories,
+  defineRepository,
+  InternalError,
+  open,
+  TimeoutError,
+} from '../../src/index.ts';
+import { createLedger, entries, type LedgerDatabase } from '../support/ledger.ts';
 import { MIB, openNotebook, walOf, write } from '../support/notes.ts';
 import { committed, openLedger } from '../support/open-ledger.ts';
 import { exhaust, fill, iterate } from '../support/streaming.ts';
@@ -160,6 +170,19 @@ for (const strategy of IN_THREAD) {
       expect(getEventListeners(signal, 'abort')).toEqual([]);
     });
 
+    test('has SQLite bring its statistics up to date', async () => {
+      const seen = vi.spyOn(Sqlite.prototype, 'pragma');
+      dir.atEnd(() => {
+        seen.mockRestore();
+      });
+      const db = await openLedger(dir, strategy);
+      await db.api.entries.run('a', ['row']);
+      const asked = (): number => seen.mock.calls.filter(([pragma]) => pragma === 'optimize').length;
+      expect(asked()).toBe(0);
+      await db.close();
+      expect(asked()).toBe(1);
+    });
+
     test('that failed has closed nothing, and the WAL is kept in bounds as before', async () => {
       const occupy = watchHandles();
       const db = await openNotebook(dir, strategy, { pragmas: { journal_size_limit: MIB } });
@@ -245,6 +268,51 @@ for (const strategy of IN_THREAD) {
       const queued = db.api.entries.run('a', ['row']);
       expect(await other.transaction(() => db.close())).toEqual({ abandoned: [] });
       await queued;
+    });
+
+    test.for(['call', 'transaction', 'nested transaction'] as const)(
+      'that an effect makes, of a %s, waits for the commit before it and for nothing else',
+      async (of) => {
+        createLedger(dir.file());
+        let closed: Promise<unknown> | undefined;
+        const closer = defineRepository(entries, {
+          writes: (drizzle, { afterCommit }) => ({
+            add(call: string) {
+              drizzle.insert(entries).values({ call, part: 1 }).run();
+              afterCommit(() => {
+                closed = db.close();
+              });
+            },
+          }),
+        });
+        const repositories = defineRepositories(import.meta.url, { closer });
+        const db = await open({ file: dir.file(), repositories, strategy: strategy.name });
+        if (of === 'call') await db.api.closer.add('a');
+        else if (of === 'transaction') await db.transaction((api) => api.closer.add('a'));
+        else await db.transaction(() => db.transaction((api) => api.closer.add('a')));
+        expect(await closed).toEqual({ abandoned: [] });
+        expect(committed(dir)).toEqual(['a/1']);
+      },
+    );
+
+    test.for([false, true])('that an asynchronous handler awaits ends, detached: %s', async (detached) => {
+      createLedger(dir.file());
+      let closed: Promise<unknown> | undefined;
+      const closer = defineAsyncRepository(entries, {
+        writes: (drizzle) => ({
+          async add(call: string) {
+            await drizzle.insert(entries).values({ call, part: 1 });
+            await (closed = detached ? db.detached(() => db.close()) : db.close());
+          },
+        }),
+      });
+      const repositories = defineRepositories(import.meta.url, { closer });
+      const db = await open({ file: dir.file(), repositories, strategy: strategy.name, timeout: 100 });
+      dir.atEnd(() => db.close());
+      const error = await rejection(db.api.closer.add('a'), detached ? TimeoutError : ContextError);
+      expect(error).toMatchObject({ outcome: 'rolled-back' });
+      if (detached) expect(await closed).toEqual({ abandoned: [] });
+      expect(committed(dir)).toEqual([]);
     });
 
     test('is given way to by a consistent stream, also in the body of its own loop', async () => {

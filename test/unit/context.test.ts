@@ -8,8 +8,11 @@ import {
   currentContext,
   deadlineOf,
   labelOf,
+  leftOpen,
+  runDetached,
   runInContext,
   runInScope,
+  scopeOf,
   timerDelay,
 } from '../../src/context/context.ts';
 import { Tenant } from '../../src/context/holders.ts';
@@ -178,6 +181,42 @@ describe('a scope in a context', () => {
         });
       });
     });
+  });
+});
+
+describe('a detached part', () => {
+  const owner = {};
+
+  test('is in no scope of its owner, and knows which it was taken out of while that is open', () => {
+    const scope = { ...idleScope('transaction'), entered: true };
+    runInScope(owner, scope, () => {
+      runDetached(owner, () => {
+        expect(scopeOf(currentContext(), owner)).toBeUndefined();
+        expect(leftOpen(currentContext())).toEqual([scope]);
+        scope.entered = false;
+        expect(leftOpen(currentContext())).toEqual([]);
+      });
+    });
+    runDetached(owner, () => {
+      expect(currentContext()).toBeUndefined();
+    });
+  });
+
+  test('that begins the next one remembers none that is over', () => {
+    const again = (left: number): void => {
+      if (left === 0) {
+        expect(around().left?.length).toBeLessThanOrEqual(2);
+        return;
+      }
+      const scope = { ...idleScope('transaction'), entered: true };
+      runInScope(owner, scope, () => {
+        runDetached(owner, () => {
+          scope.entered = false;
+          again(left - 1);
+        });
+      });
+    };
+    again(100);
   });
 });
 

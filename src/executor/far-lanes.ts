@@ -1,0 +1,92 @@
+/**
+ * What calls through a port wait for, as far as this thread holds it: the lanes of the thread that owns the database, seen
+ * from where transactions and snapshots have their callbacks.
+ *
+ * A circle of waits whose callbacks all run in this thread is closed here, wherever the lanes are, so it is found here, at
+ * once. What other threads hold is not known: where they are part of a circle its deadline ends it.
+ */
+import { type CallSite } from '../context/call-site.ts';
+import { type Tenancy, type Tenant } from '../context/holders.ts';
+
+/** What of its server a request needs: a `step` is one of a handler that yields. */
+export type Needs = 'read' | 'write' | 'step';
+
+/** How the server's connections are held. */
+export interface FarConnections {
+  /** For messages. */
+  readonly file: string;
+  /** `one handle`: reads and snapshots stand in the write lane. Else that many snapshots at once, each on a reader of its own. */
+  readonly readers: number | 'one handle';
+}
+
+/** A transaction or snapshot that has begun. */
+export interface Guest {
+  readonly tenant: Tenant;
+  /** Where it was called from. */
+  readonly site: CallSite;
+}
+
+/** The lanes of one server. */
+export class FarLanes {
+  readonly #writing: FarLane;
+  readonly #reading: FarLane;
+  readonly #oneHandle: boolean;
+
+  constructor({ file, readers }: FarConnections) {
+    this.#oneHandle = readers === 'one handle';
+    this.#writing = new FarLane(`the write lane of ${file}`, 1);
+    this.#reading = readers === 'one handle' ? this.#writing : new FarLane(`a reader of ${file}`, readers);
+  }
+
+  /** What a request waits for; `undefined` where it waits for nobody. */
+  of(needs: Needs): Tenancy | undefined {
+    if (needs === 'step') return this.#oneHandle ? this.#writing : undefined;
+    return needs === 'write' ? this.#writing : this.#reading;
+  }
+
+  /** A transaction or snapshot has begun. The returned function is called when its callback has settled. */
+  enter(needs: Needs, guest: Guest): () => void {
+    return (needs === 'write' ? this.#writing : this.#reading).enter(guest);
+  }
+
+  /** Where the one of this name that is in the write lane, or else with a reader, was called from; `undefined` if none is. */
+  siteOf(label: string): string | undefined {
+    return this.#writing.siteOf(label) ?? this.#reading.siteOf(label);
+  }
+
+  /** What a close waits for. */
+  taken(): readonly Tenancy[] {
+    return this.#oneHandle ? [this.#writing] : [this.#writing, ...this.#reading.each()];
+  }
+}
+
+class FarLane implements Tenancy {
+  readonly name: string;
+  readonly #room: number;
+  readonly #inside = new Set<Guest>();
+
+  constructor(name: string, room: number) {
+    this.name = name;
+    this.#room = room;
+  }
+
+  /** Nobody while there is room: whoever waits then waits for no callback of this thread. */
+  get tenants(): readonly Tenant[] {
+    return this.#inside.size < this.#room ? [] : [...this.#inside].map(({ tenant }) => tenant);
+  }
+
+  enter(guest: Guest): () => void {
+    this.#inside.add(guest);
+    return () => {
+      this.#inside.delete(guest);
+    };
+  }
+
+  siteOf(name: string): string | undefined {
+    return [...this.#inside].find(({ tenant }) => tenant.label === name)?.site.describe();
+  }
+
+  each(): readonly Tenancy[] {
+    return [...this.#inside].map(({ tenant }) => ({ name: this.name, tenants: [tenant] }));
+  }
+}
