@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { type Handle } from './handle.ts';
+import { type Handle, type NativeStatement } from './handle.ts';
 
 /** `passive` moves what nobody still reads past, and waits for nobody. `truncate` needs the WAL to itself, and empties it. */
 export type CheckpointMode = 'passive' | 'truncate';
@@ -25,12 +25,23 @@ const FRAME_HEADER = 24;
  * @see https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
  */
 export function checkpoint(handle: Handle, mode: CheckpointMode): WalState {
-  return answer(handle, mode === 'passive' ? 'PASSIVE' : 'TRUNCATE');
+  return stateOf(handle.prepare(`PRAGMA wal_checkpoint(${mode === 'passive' ? 'PASSIVE' : 'TRUNCATE'})`).get());
 }
 
-/** Looks, and moves nothing. @throws the driver's error */
-export function walState(handle: Handle): WalState {
-  return answer(handle, 'NOOP');
+/** Looks how far the checkpoints of a handle's WAL have come, and moves nothing. Compiled once: it is asked every few milliseconds. */
+export class WalGauge {
+  readonly handle: Handle;
+  readonly #statement: NativeStatement;
+
+  constructor(handle: Handle) {
+    this.handle = handle;
+    this.#statement = handle.prepare('PRAGMA wal_checkpoint(NOOP)');
+  }
+
+  /** @throws the driver's error */
+  read(): WalState {
+    return stateOf(this.#statement.get());
+  }
 }
 
 /** Bytes that pages take in the WAL. */
@@ -49,10 +60,10 @@ export function walSize(walFile: string): number {
   return statSync(walFile, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-function answer(handle: Handle, mode: 'PASSIVE' | 'TRUNCATE' | 'NOOP'): WalState {
-  const [row] = handle.pragma(`wal_checkpoint(${mode})`) as { busy: number; log: number; checkpointed: number }[];
+function stateOf(row: unknown): WalState {
+  const { busy, log, checkpointed } = row as { busy: number; log: number; checkpointed: number };
   // SQLite says -1 where there is no WAL.
-  return { busy: row?.busy === 1, pages: Math.max(0, row?.log ?? 0), moved: Math.max(0, row?.checkpointed ?? 0) };
+  return { busy: busy === 1, pages: Math.max(0, log), moved: Math.max(0, checkpointed) };
 }
 
 function numberOf(handle: Handle, pragma: string): number {

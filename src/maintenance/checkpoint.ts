@@ -21,7 +21,7 @@
  * @see https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files
  */
 import { type Connection } from '../connection/connection.ts';
-import { type CheckpointMode, walBytes, walLimit, walSize, walState } from '../connection/wal.ts';
+import { type CheckpointMode, walBytes, walLimit, WalGauge, walSize } from '../connection/wal.ts';
 import { holderOf, type Lease } from '../context/lease.ts';
 import { type Holder } from '../errors.ts';
 import { checkpointChannel } from '../observe/trace.ts';
@@ -95,6 +95,7 @@ export class CheckpointPolicy {
   readonly #writers = new Set<WalWriter>();
   readonly #readers = new Set<WalReaders>();
   readonly #warning: PinWarning;
+  #gauge: WalGauge | undefined;
   #limit: number | undefined;
   #bytesPerPage = 0;
   #step: number = STEP.most;
@@ -146,6 +147,7 @@ export class CheckpointPolicy {
   /** The writer is about to be closed. Resolves when no checkpoint has the file open any more on its behalf. */
   async removeWriter(writer: WalWriter): Promise<void> {
     this.#writers.delete(writer);
+    this.#gauge = undefined;
     if (this.#writers.size > 0) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -232,7 +234,8 @@ export class CheckpointPolicy {
     const connection = this.#connection();
     if (connection === undefined) return;
     try {
-      const { pages, moved } = walState(connection.handle);
+      if (this.#gauge?.handle !== connection.handle) this.#gauge = new WalGauge(connection.handle);
+      const { pages, moved } = this.#gauge.read();
       this.#backlog = (pages - moved) * this.#bytesPerPage;
       // Another process has moved something: so could we.
       if (this.#blocked !== undefined && this.#backlog < this.#blocked.backlog) this.#blocked = undefined;
