@@ -12,11 +12,22 @@ describe('a value that cannot cross is refused with its place', () => {
   class Money {
     readonly cents = 1;
   }
+  class Own extends Error {}
+  class Day extends Date {}
+  class Rows extends Array {}
   test.for([
     ['a function', { when: [() => 1] }, /^argument\.when\[0\] is a function/],
     ['a symbol', [{ a: Symbol('s') }], /^argument\[0\]\.a is a symbol/],
     ['an instance of a class', { price: new Money() }, /^argument\.price is a Money/],
     ['a promise', Promise.resolve(1), /^argument is a Promise/],
+    ['an error of a class of one’s own', [new Own('no')], /^argument\[0\] is a Own: an instance of a class/],
+    [
+      'an error with fields of its own',
+      Object.assign(new Error('no'), { code: 1 }),
+      /^argument is a Error: an instance/,
+    ],
+    ['a date of a class of one’s own', { at: new Day(0) }, /^argument\.at is a Day/],
+    ['rows of a class of one’s own', { rows: Rows.from([1]) }, /^argument\.rows is /],
     ['a function in a map', new Map([['k', () => 1]]), /^argument\[value 0\] is a function/],
   ] as const)('%s', ([, value, message]) => {
     expect(() => pack(value, 'argument')).toThrow(message);
