@@ -41,11 +41,7 @@ export interface ConnectedDatabase<G extends Registry = Registry> extends Databa
 export function connect<G extends Registry>(port: MessagePort, repositories: G): ConnectedDatabase<G> {
   const greeting = readGreeting(port);
   refuseOtherRepositories(greeting, repositories);
-  return new Connected<G>(
-    new Connection(port, greeting, repositories.errors ?? []),
-    greeting,
-    repositories.errors ?? [],
-  );
+  return new Connected<G>(new Connection(port, greeting, repositories), greeting, repositories.errors ?? []);
 }
 
 class Connected<G extends Registry> extends SluiceDatabase<G> implements ConnectedDatabase<G> {
@@ -70,12 +66,12 @@ class Connection extends PortStrategy {
   readonly #control: MessagePort;
   readonly #description: Description;
 
-  constructor(control: MessagePort, greeting: Greeting, errors: readonly ErrorClass[]) {
+  constructor(control: MessagePort, greeting: Greeting, { repositories, errors = [] }: Registry) {
     const { timeout, maxQueue, methods, pages } = greeting;
     const limits = { timeout, inFlight: maxQueue + 1000, errors, costs: new Map<string, number>() };
     const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, control));
     if (writer === undefined) throw new OptionError('connect: the port leads nowhere');
-    super(methodsOf(methods), writer, readers);
+    super(methodsOf(methods, repositories), writer, readers);
     this.#control = control;
     this.#description = greeting;
     control.on('message', this.#notice);

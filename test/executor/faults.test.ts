@@ -1,5 +1,6 @@
 /** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
 import { rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
   ClosedError,
@@ -162,6 +163,19 @@ describe('a thread that dies', () => {
     expect(late).toMatchObject({ outcome: 'not-started' });
     await fatal;
     expect(committed(dir)).toEqual([]);
+  });
+
+  test('finds its migrations again, wherever the process works by then', async () => {
+    const before = process.cwd();
+    dir.atEnd(() => {
+      process.chdir(before);
+    });
+    process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
+    const db = await open({ strategy: 'executor', file: dir.file(), repositories: hostile, migrations: 'drizzle' });
+    dir.atEnd(() => db.close({ drain: 2000 }));
+    process.chdir(dir.path);
+    await rejection(db.api.hostile.readAndExit(), ExecutorError);
+    expect(await db.api.hostile.echo(1)).toBe(1);
   });
 
   test('when it is opened rejects the opening, with what the module threw or did', async () => {
