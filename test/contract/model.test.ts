@@ -8,7 +8,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { open } from '../../src/index.ts';
 import { createLedger, type Failure, type Step } from '../support/ledger.ts';
 import {
   type Answer,
@@ -22,7 +21,7 @@ import {
   perform,
 } from '../support/model.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
-import { IN_THREAD } from '../support/strategies.ts';
+import { STRATEGIES } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { turns } from '../support/waiting.ts';
 
@@ -127,8 +126,8 @@ const action: fc.Arbitrary<Action> = fc.record({
 const callers = fc.array(fc.array(action, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 8 });
 const batch = fc.constantFrom({}, { calls: 1 }, { calls: 3 });
 
-for (const strategy of IN_THREAD) {
-  describe(strategy.name, () => {
+for (const strategy of STRATEGIES) {
+  describe(strategy.title, () => {
     const dir = useTempDir();
 
     test('whatever callers do at once comes to what it comes to one by one', { timeout: 10 * TIME }, async () => {
@@ -141,7 +140,7 @@ for (const strategy of IN_THREAD) {
         const logged = (path: string): string[] =>
           existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : [];
         createLedger(file);
-        const db = await open({ file, repositories: mixed, strategy: strategy.name, batch: limits });
+        const db = await strategy.open({ file, repositories: mixed, batch: limits });
         dir.atEnd(() => db.close({ drain: 2000 }));
 
         const submitted: Submitted[] = [];

@@ -7,7 +7,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Direction, open, type Row } from '../../src/index.ts';
+import { type Direction, type Row } from '../../src/index.ts';
 import { createLedger, type entries, ledger } from '../support/ledger.ts';
 import { iterate } from '../support/streaming.ts';
 import { STRATEGIES } from '../support/strategies.ts';
@@ -78,7 +78,7 @@ function compare(given: Order, a: Entry, b: Entry): number {
 }
 
 for (const strategy of STRATEGIES) {
-  describe(strategy.name, () => {
+  describe(strategy.title, () => {
     const dir = useTempDir();
 
     test(
@@ -90,7 +90,7 @@ for (const strategy of STRATEGIES) {
         const example = async (plan: PlanOf): Promise<void> => {
           const file = dir.file(`${round++}.db`);
           createLedger(file);
-          const db = await open({ file, repositories: ledger, strategy: strategy.name, readers: plan.readers });
+          const db = await strategy.open({ file, repositories: ledger, readers: plan.readers });
           dir.atEnd(() => db.close({ drain: 2000 }));
           /** Every state that a row was in, by id; `undefined` while it was not there. */
           const history = new Map<number, (Entry | undefined)[]>();
