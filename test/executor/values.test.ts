@@ -1,7 +1,8 @@
 /** What crosses between threads, and how it arrives. */
+import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { HandlerError, OptionError } from '../../src/index.ts';
-import { pack, unpack } from '../../src/executor/values.ts';
+import { movable, pack, unpack } from '../../src/executor/values.ts';
 import { Tantrum } from '../support/hostile.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed } from '../support/open-ledger.ts';
@@ -52,6 +53,20 @@ test('of a small buffer its own bytes are sent, and not the pool that it lies in
   const { value } = pack({ deep: [Buffer.from('secret')] }, 'argument');
   const [bytes] = (value as { deep: [Uint8Array] }).deep;
   expect(bytes.buffer.byteLength).toBe(6);
+});
+
+test('only large bytes that are all of their memory are moved, each once', () => {
+  const handle = new Sqlite(':memory:');
+  const row = handle.prepare("SELECT zeroblob(100000) AS large, zeroblob(10) AS small, 'x' AS text").get() as {
+    large: Buffer;
+    small: Buffer;
+  };
+  handle.close();
+  const part = Buffer.from(new ArrayBuffer(100_000), 8);
+  expect(movable({ rows: [row, row], part, bytes: new Uint8Array(40_000) })).toEqual([
+    row.large.buffer,
+    expect.any(ArrayBuffer),
+  ]);
 });
 
 describe('through an executor', () => {

@@ -37,8 +37,11 @@ class Money {
 
 const kept = Buffer.alloc(100_000, 7);
 
+/** The table's methods for handlers. */
+const entryReads = defineRepository(entries);
+
 const hostileRepository = defineRepository(entries, {
-  reads: (db, { signal }) => ({
+  reads: (db, { signal, use }) => ({
     listed: () =>
       db
         .select()
@@ -73,6 +76,15 @@ const hostileRepository = defineRepository(entries, {
         writeFileSync(`${file}.begun`, '');
       });
     },
+    /** Leaves behind what ends the thread: an error, or a rejection, that nobody catches. */
+    leaveBehind(what: 'an error' | 'a rejection') {
+      const error = new RangeError('nobody catches it');
+      setImmediate(() => {
+        if (what === 'an error') throw error;
+        void Promise.reject(error);
+      });
+      return what;
+    },
     /** Counts in SQLite, for seconds. */
     stuck: (steps: number) =>
       db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n,
@@ -86,6 +98,16 @@ const hostileRepository = defineRepository(entries, {
       const since = performance.now();
       while (!signal.aborted && performance.now() - since < atMost) db.get(sql`SELECT 1`);
       return performance.now() - since;
+    },
+    /** Walks every row by a stream, and stays with each for some milliseconds. */
+    linger(ms: number) {
+      let rows = 0;
+      for (const { id } of use(entryReads).stream({}, { batch: 3 })) {
+        const end = performance.now() + ms;
+        while (performance.now() < end);
+        rows += Math.sign(id);
+      }
+      return rows;
     },
     echo: (value: unknown): unknown => value,
     kinds: (value: unknown): unknown =>
