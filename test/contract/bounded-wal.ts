@@ -276,6 +276,7 @@ export function boundedWal(strategy: StrategyUnderTest): void {
         await rejection(reading.checkpoint(), ReadOnlyError);
       });
 
+      // Which journal a file keeps is known to the thread that has it open.
       test.runIf(strategy.inThread)('has nothing to do with a rollback journal', async () => {
         createNotebook(dir.file());
         // A file that is open for writing already keeps the journal it has.

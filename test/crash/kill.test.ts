@@ -16,7 +16,7 @@ import { strategiesNamed } from '../support/strategies.ts';
 import { TempDir } from '../support/temp-dir.ts';
 
 const main = fileURLToPath(new URL('./writer-main.ts', import.meta.url));
-const KILLS = Number(process.env.KILLS ?? 75);
+const KILLS = Number(process.env.KILLS ?? 60);
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 
 /** Through a port it is `per-context` that is killed, and threads that only read have no part in it. */
