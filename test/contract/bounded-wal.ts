@@ -256,6 +256,8 @@ export function boundedWal(strategy: StrategyUnderTest): void {
         });
         await begun.passed;
         await db.api.notes.add();
+        // Of another thread it is known a moment later.
+        await until('the snapshot to be known', () => db.stats().readers.oldest !== undefined);
         const { complete, holder } = await db.checkpoint();
         expect(complete).toBe(false);
         expect(holder).toMatchObject({ label: 'snapshot' });

@@ -93,10 +93,11 @@ export function cancellation(strategy: StrategyUnderTest): void {
 
     const nothingHeld = (db: Cancelled): Promise<void> => expectNothingHeld(dir, db, strategy);
 
-    async function openPaced(): Promise<Cancelled> {
+    async function openPaced(kind: Kind): Promise<Cancelled> {
       createLedger(dir.file());
-      const options = { file: dir.file(), repositories: cancelled, readers: 1, timeout: 20_000 };
-      const db = await strategy.open({ ...options, durability: 'normal' });
+      const options = { file: dir.file(), repositories: cancelled, timeout: 20_000, durability: 'normal' } as const;
+      // The one reader is what reads are made to wait for.
+      const db = await strategy.open(isRead(kind) ? { ...options, readers: 1 } : options);
       dir.atEnd(() => db.close({ drain: 2000 }));
       await db.api.slow.putAlone(true);
       return db;
@@ -124,7 +125,7 @@ export function cancellation(strategy: StrategyUnderTest): void {
       // |                          | settles                   |                           |
       // | still has it, ends       |                           |                           |
       // |                          | tries to go on: too late  |                           |
-      const db = await openPaced();
+      const db = await openPaced(kind);
       const controller = new AbortController();
       const { signal } = controller;
       const reason = new Error('nobody waits for it any more');
@@ -215,7 +216,7 @@ export function cancellation(strategy: StrategyUnderTest): void {
     });
 
     test.for(KINDS)('a %s that waited and was served leaves nobody listening to its signal', async (kind) => {
-      const db = await openPaced();
+      const db = await openPaced(kind);
       const { signal } = new AbortController();
       const release = await obstruct(db, 'queued', kind);
       const call = db.context({ signal }, () => make(db, kind));
