@@ -6,7 +6,6 @@ import { atomicCalls } from './atomic-calls.ts';
 import { boundedWal } from './bounded-wal.ts';
 import { cancellation } from './cancellation.ts';
 import { closing } from './closing.ts';
-import { contendedFile } from './contended-file.ts';
 import { deadlocks } from './deadlocks.ts';
 import { handlerStreams } from './handler-streams.ts';
 import { isolatedFailures } from './isolated-failures.ts';
@@ -43,7 +42,6 @@ export function contractOf(strategy: StrategyUnderTest): void {
     boundedWal(strategy);
     streams(strategy);
     handlerStreams(strategy);
-    contendedFile(strategy);
     twoDatabases(strategy);
     // Two of these ask for one reader, whatever the strategy has, and the third tells nothing more with two than without.
     if (strategy.title === 'executor-readers') return;
