@@ -70,7 +70,7 @@ interface Sample {
 
 /** What each may have grown by from the second third to the last: a share of it, and something on top that is noise. */
 const TOLERANCE: Readonly<Record<keyof Sample, { readonly share: number; readonly noise: number }>> = {
-  heap: { share: 0.1, noise: 4e6 },
+  heap: { share: 0.05, noise: 1e6 },
   // Each thread that is started has a heap of its own, and the allocator keeps what the last one left.
   rss: { share: 0.15, noise: 40e6 },
   descriptors: { share: 0, noise: 1 },
