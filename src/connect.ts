@@ -45,7 +45,7 @@ export function connect<G extends Registry>(port: MessagePort, repositories: G):
   refuseOtherRepositories(greeting, repositories);
   const site = new CallSite();
   const errors = repositories.errors ?? [];
-  const strategy = new Connection(port, greeting, errors);
+  const strategy = new Connection(port, greeting, repositories);
   const database = new Connected<G>(strategy, greeting, errors);
   const release = async (): Promise<void> => {
     await strategy.idle();
@@ -79,13 +79,13 @@ class Connection extends PortStrategy {
   /** The owner has closed the database, or its thread is gone. */
   over = false;
 
-  constructor(control: MessagePort, greeting: Greeting, errors: readonly ErrorClass[]) {
+  constructor(control: MessagePort, greeting: Greeting, { repositories, errors = [] }: Registry) {
     const { timeout, maxQueue, methods, pages } = greeting;
     const costs = new Map<string, number>();
     const limits = { timeout, inFlight: maxQueue + 1000, errors, costs, connections: connectionsOf(greeting) };
     const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, control));
     if (writer === undefined) throw new OptionError('connect: the port leads nowhere');
-    super(methodsOf(methods), writer, readers);
+    super(methodsOf(methods, repositories), writer, readers);
     this.#control = control;
     this.#description = greeting;
     control.on('message', this.#notice);

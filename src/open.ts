@@ -9,7 +9,15 @@ import { type Facts, hasWalResetBug, lookUpPath, lookUpRegistry, type PathFacts 
 import { type Database } from './database.ts';
 import { MigrationError, OptionError, StorageError, StrategyError } from './errors.ts';
 import { isExecutorThread, moduleBeingImported } from './executor/importing.ts';
-import { enterFile, leaveFile, openCount, type OpenFile, refuseOtherName, writerCount } from './lanes/open-files.ts';
+import {
+  claimName,
+  enterFile,
+  leaveFile,
+  openCount,
+  type OpenFile,
+  refuseOtherName,
+  writerCount,
+} from './lanes/open-files.ts';
 import { retryBusy } from './lanes/retry.ts';
 import { Writer } from './lanes/writer.ts';
 import { isBehind, migrate, readMigrations } from './migrations/migrate.ts';
@@ -19,7 +27,7 @@ import { rehearse } from './rehearsal.ts';
 import { type Registry } from './repository/types.ts';
 import { watchUnclosed } from './unclosed.ts';
 import { SluiceDatabase } from './sluice-database.ts';
-import { Executor, startThreads } from './strategies/executor.ts';
+import { Executor, startThreads, type Threads } from './strategies/executor.ts';
 import { PerContext } from './strategies/per-context.ts';
 import { Shared } from './strategies/shared.ts';
 import { type Strategy } from './strategies/strategy.ts';
@@ -127,7 +135,16 @@ export async function openHere(settings: Settings): Promise<Opened> {
 
 /** Has other threads open it. What they found of the file decides here as it would have if it had been opened here. */
 async function openThreads(settings: Settings, path: PathFacts): Promise<Opened> {
-  const threads = await startThreads(settings, path);
+  // Before a thread has it open under this name: by then it may have made a journal of its own.
+  const endClaim = isTransient(path) ? undefined : claimName(path.realPath);
+  try {
+    return await enterThreads(settings, path, await startThreads(settings, path));
+  } finally {
+    endClaim?.();
+  }
+}
+
+async function enterThreads(settings: Settings, path: PathFacts, threads: Threads): Promise<Opened> {
   const seen = threads.description.decision.facts;
   const strategy = new Executor(threads, settings);
   try {

@@ -58,6 +58,11 @@ export function isCancelled(): boolean {
   return around.deadline !== undefined && performance.now() >= around.deadline;
 }
 
+/** Whether the call that is running came from another thread, and nobody there waits for it any more. */
+export function isGivenUp(): boolean {
+  return ambient.getStore()?.progress?.givenUp === true;
+}
+
 /** Runs a function inside a context. A nested one has the sooner deadline, either signal, and its own label. */
 export function runInContext<T>(options: ContextOptions, run: () => T): T {
   validate(options);

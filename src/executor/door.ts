@@ -20,7 +20,7 @@ import { WordProgress, Words } from './words.ts';
 export interface DoorEvents {
   /** Why no more calls are accepted; `undefined` while they are. */
   readonly refusal: () => Error | undefined;
-  /** A call was made. */
+  /** A call was made, or answered. */
   readonly called: () => void;
   /** The port has closed. */
   readonly closed: () => void;
@@ -339,6 +339,7 @@ export class Door {
       const packed = pack(value, 'the result');
       // Only what a table's own method has just read is known to be nobody else's.
       const moved = method.own ? [] : movable(packed.value);
+      this.#events.called();
       if (!this.#gone) this.#outbox.push(['value', id, packed.value, packed.buffers, took], moved);
     } catch (error) {
       this.#fail(id, resultCannotCross(method, error, scope));
@@ -352,6 +353,7 @@ export class Door {
   }
 
   #send(answer: Answer): void {
+    this.#events.called();
     if (!this.#gone) this.#outbox.push(answer);
   }
 
@@ -369,9 +371,10 @@ export class Door {
     this.#gone = true;
     for (const { undo } of [...this.#held.values()].reverse()) undo(new Undone());
     this.#held.clear();
-    // Their `finally` runs; nobody is left to be told how that went.
-    for (const cursor of this.#cursors.values())
-      this.#strategy.advance(cursor, 'end', undefined).catch(() => undefined);
+    // Their `finally` runs; nobody is left to be told how that went. On a database that closes it would open a reader again.
+    if (this.#events.refusal() === undefined)
+      for (const cursor of this.#cursors.values())
+        this.#strategy.advance(cursor, 'end', undefined).catch(() => undefined);
     this.#cursors.clear();
     for (const controller of this.#aborts.values()) controller.abort();
     this.#aborts.clear();

@@ -24,16 +24,28 @@ export async function ownDatabase(
     await strategy.idle();
     report({ kind: 'drained' });
   }
+  function prepare(): void {
+    try {
+      strategy.prepareClose?.();
+      report({ kind: 'prepared', error: undefined });
+    } catch (error) {
+      report({ kind: 'prepared', error: encodeError(error) });
+    }
+  }
   async function close(): Promise<void> {
-    let failure: unknown;
     try {
       await strategy.close();
     } catch (error) {
-      failure = error;
+      report({ kind: 'closed', error: encodeError(error) });
+      return;
     }
     leave();
     switchboard.close();
-    report({ kind: 'closed', error: failure === undefined ? undefined : encodeError(failure) });
+    report({ kind: 'closed', error: undefined });
+  }
+  function resume(): void {
+    strategy.resume?.();
+    switchboard.accept();
   }
 
   const { timeout, maxQueue, readers } = settings;
@@ -49,8 +61,14 @@ export async function ownDatabase(
       case 'abandon':
         strategy.abandon((label) => new ClosedError(`${label}: ${order.because}`));
         break;
+      case 'prepare':
+        prepare();
+        break;
       case 'close':
         void close();
+        break;
+      case 'resume':
+        resume();
     }
   };
 }

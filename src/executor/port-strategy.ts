@@ -50,9 +50,11 @@ export class PortStrategy implements Strategy {
     return this.reader().hold('snapshot', run, context, undefined, holding);
   }
 
-  /** The WAL is the writer's affair. */
-  checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
-    return this.writer.checkpoint(context);
+  /** The WAL is the writer's affair, which knows no readers but its own: whom of the others it may be is found here. */
+  async checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
+    const report = await this.writer.checkpoint(context);
+    if (report.complete || report.holder !== undefined) return report;
+    return { ...report, holder: this.stats().readers.oldest };
   }
 
   running(): readonly string[] {

@@ -22,7 +22,9 @@ import { type Decision } from '../connection/decide.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
 import { InternalError } from '../errors.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
+import { checkApiStream } from '../repository/table-reads.ts';
 import { Trust } from '../repository/trust.ts';
+import { type AnyRepository, type Repositories } from '../repository/types.ts';
 import { type EncodedError } from './error-codec.ts';
 import { type FarConnections } from './far-lanes.ts';
 import { type Buffers } from './values.ts';
@@ -127,8 +129,12 @@ export interface Line {
   readonly page: Page;
 }
 
-/** The methods of a description as calls look them up. Their handlers are elsewhere. */
-export function methodsOf(sent: readonly SentMethod[]): MethodTable {
+/**
+ * The methods of a description as calls look them up. Their handlers are elsewhere.
+ *
+ * @param repositories the caller's own, for what can be refused before it is sent
+ */
+export function methodsOf(sent: readonly SentMethod[], repositories: Repositories): MethodTable {
   const table = new Map<string, Map<string, Method>>();
   for (const [repository, name, access, mode, gives] of sent) {
     let methods = table.get(repository);
@@ -145,12 +151,22 @@ export function methodsOf(sent: readonly SentMethod[]): MethodTable {
       mode,
       gives,
       own: true,
+      ...checkOf(gives, repositories[repository]),
       waits: false,
       trust: new Trust(),
       on,
     });
   }
   return table;
+}
+
+function checkOf(gives: Method['gives'], repository: AnyRepository | undefined): Pick<Method, 'check'> {
+  if (gives !== 'rows' || repository === undefined) return {};
+  return {
+    check: (filter, options) => {
+      checkApiStream(repository, filter, options);
+    },
+  };
 }
 
 export function describeMethods(methods: MethodTable): SentMethod[] {

@@ -15,18 +15,27 @@ export interface ThreadStart {
 
 /** To the thread. */
 export type Order =
+  /** Open the database. */
+  | { readonly kind: 'open' }
   | { readonly kind: 'serve'; readonly port: MessagePort; readonly page: Page }
   /** Accept no more calls, and say when what was accepted has ended. */
   | { readonly kind: 'drain' }
   /** Give up on whatever has not ended. */
   | { readonly kind: 'abandon'; readonly because: string }
-  | { readonly kind: 'close' };
+  /** Say whether everything could be closed now. */
+  | { readonly kind: 'prepare' }
+  | { readonly kind: 'close' }
+  /** The close has failed: go on. */
+  | { readonly kind: 'resume' };
 
 /** From the thread. */
 export type Report =
+  /** The registry's module is there. */
+  | { readonly kind: 'imported' }
   | ({ readonly kind: 'ready' } & Description)
   /** It could not open the database. */
   | { readonly kind: 'failed'; readonly error: EncodedError }
   | { readonly kind: 'drained' }
+  | { readonly kind: 'prepared'; readonly error: EncodedError | undefined }
   | { readonly kind: 'closed'; readonly error: EncodedError | undefined }
   | { readonly kind: 'warning'; readonly message: string; readonly type: string; readonly code: string | undefined };

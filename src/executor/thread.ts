@@ -1,14 +1,18 @@
 /**
  * A thread that owns a database, and the lines to it.
  *
- * 1. It is started, opens the database, and reports its description; then each line gets a port to it.
+ * 1. It is started and imports the registry, opens the database when it is told to, and reports its description; then each
+ *    line gets a port to it. Several threads import side by side, and open one after another. An import that does not come to
+ *    its end is ended.
  * 2. When it dies, each line is told, and it is started again after a delay that grows with each death in a row; then each line
  *    gets a new port. Deaths are in a row while nothing was answered between them. After {@link MAX_DEATHS} it has failed: each
  *    line is told why, and it is not started again. One whose database was in memory has failed at once.
- * 3. To close it is told to drain, then to close; then it is ended. One that does not answer is left to itself.
+ * 3. To close it is told to drain, then asked whether it can close, then told to; then it is ended. One that does not answer
+ *    is left to itself. What several threads have open is closed all or none: while one of them cannot close none is told to,
+ *    and all of them go on.
  */
 import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
-import { ExecutorError, InternalError } from '../errors.ts';
+import { ExecutorError } from '../errors.ts';
 import { decodeError } from './error-codec.ts';
 import { type Description } from './protocol.ts';
 import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
@@ -38,6 +42,8 @@ export interface ThreadPlan {
   readonly resourceLimits: ResourceLimits | undefined;
   /** `'never'` where its database dies with it: another one would be empty. */
   readonly restart: 'always' | 'never';
+  /** Milliseconds that importing the registry may take. */
+  readonly importWithin: number;
 }
 
 /** A thread that owns a database. */
@@ -53,20 +59,27 @@ export class OwningThread {
   #failure: ((label: string) => Error) | undefined;
   #closing = false;
   #exited: Promise<void> = Promise.resolve();
+  #opened: Promise<Description> | undefined;
   #expected: { readonly kind: Report['kind']; readonly arrived: (report: Report) => void } | undefined;
 
   constructor(plan: ThreadPlan) {
     this.#plan = plan;
   }
 
-  /** Starts it. @throws what opening the database throws, or {@link ExecutorError} */
+  /** Starts it; it opens nothing before {@link start}. */
+  launch(): Promise<Description> {
+    return (this.#opened ??= this.#launch());
+  }
+
+  /** Has it open the database. @throws what opening the database throws, or {@link ExecutorError} */
   async start(): Promise<Description> {
-    const worker = this.#launch();
+    const opened = this.launch();
+    this.#tell({ kind: 'open' });
     try {
-      return await this.#opened(worker);
+      return await opened;
     } catch (error) {
       this.#closing = true;
-      void worker.terminate();
+      void this.#worker?.terminate();
       await this.#exited;
       throw error;
     }
@@ -96,13 +109,26 @@ export class OwningThread {
     if (this.#ready) this.#tell({ kind: 'abandon', because });
   }
 
-  /** Closes the database and ends the thread. */
+  /** @throws what would keep the database from being closed; nothing was */
+  async prepareClose(): Promise<void> {
+    if (this.#ready) await this.#ask({ kind: 'prepare' }, 'prepared');
+  }
+
+  /** The close has failed, and nothing was closed: it accepts calls again. */
+  resume(): void {
+    if (this.#ready) this.#tell({ kind: 'resume' });
+  }
+
+  /** Closes the database and ends the thread, and with it what could not be closed after all. */
   async close(): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#restart);
-    if (this.#ready) await this.#ask({ kind: 'close' }, 'closed');
-    await this.#worker?.terminate();
-    await this.#exited;
+    try {
+      if (this.#ready) await this.#ask({ kind: 'close' }, 'closed');
+    } finally {
+      await this.#worker?.terminate();
+      await this.#exited;
+    }
   }
 
   /** Ends the thread without waiting: what runs in it natively runs on, until it ends by itself. */
@@ -113,8 +139,9 @@ export class OwningThread {
     void this.#worker?.terminate();
   }
 
-  #launch(): Worker {
-    const { start, name, resourceLimits } = this.#plan;
+  /** The promise is that of its description. */
+  #launch(): Promise<Description> {
+    const { start, name, resourceLimits, importWithin } = this.#plan;
     const { url, execArgv } = findWorker();
     const worker = new Worker(url, {
       name,
@@ -125,41 +152,50 @@ export class OwningThread {
     this.#worker = worker;
     this.#answeredBefore = this.#answered();
     let cause: unknown;
+    const patience = setTimeout(() => {
+      cause = new Error(`it had not ended after ${importWithin} ms (an await of what never comes?)`);
+      void worker.terminate();
+    }, importWithin);
     worker.on('error', (error) => {
       cause = error;
     });
-    worker.on('message', (report: Report) => {
-      if (report.kind === 'failed') cause = decodeError(report.error);
-      this.#hear(report);
+    const opened = new Promise<Description>((resolve, reject) => {
+      worker.on('message', (report: Report) => {
+        switch (report.kind) {
+          case 'imported':
+            clearTimeout(patience);
+            break;
+          case 'failed':
+            cause = decodeError(report.error);
+            reject(decodeError(report.error, new Error()));
+            break;
+          case 'ready':
+            this.#isReady(worker);
+            resolve(report);
+        }
+        this.#hear(report);
+      });
+      worker.on('exit', (code) => {
+        reject(this.#startFailed(cause instanceof Error ? cause : new Error(`it ended with code ${code}`)));
+      });
     });
+    // Whoever starts it listens; one that is launched and not wanted after all is ended.
+    opened.catch(() => undefined);
     this.#exited = new Promise((resolve) => {
       worker.on('exit', (code) => {
+        clearTimeout(patience);
         resolve();
         this.#ended(cause ?? new ExecutorError(`the thread ended by itself, with code ${code} (process.exit?)`));
       });
     });
-    return worker;
+    return opened;
   }
 
-  async #opened(worker: Worker): Promise<Description> {
-    const report = await new Promise<Report>((resolve, reject) => {
-      worker.once('error', (error: Error) => {
-        reject(this.#startFailed(error));
-      });
-      worker.once('exit', (code) => {
-        reject(this.#startFailed(new Error(`it ended with code ${code}`)));
-      });
-      worker.on('message', (report: Report) => {
-        if (report.kind === 'ready' || report.kind === 'failed') resolve(report);
-      });
-    });
-    if (report.kind === 'failed') throw decodeError(report.error, new Error());
-    if (report.kind !== 'ready') throw new InternalError(`a thread began with ${report.kind}`);
+  #isReady(worker: Worker): void {
     this.#ready = true;
     // From here on a call in flight keeps the process alive, and nothing else.
     worker.unref();
     for (const caller of this.#callers) this.#connect(caller);
-    return report;
   }
 
   #startFailed(cause: Error): ExecutorError {
@@ -190,7 +226,8 @@ export class OwningThread {
     const report = await Promise.race([done, this.#exited]);
     this.#expected = undefined;
     this.#worker?.unref();
-    if (report?.kind === 'closed' && report.error !== undefined) throw decodeError(report.error, new Error());
+    const failed = report?.kind === 'closed' || report?.kind === 'prepared' ? report.error : undefined;
+    if (failed !== undefined) throw decodeError(failed, new Error());
   }
 
   #hear(report: Report): void {
@@ -228,12 +265,13 @@ export class OwningThread {
   }
 
   async #startAgain(): Promise<void> {
-    const worker = this.#launch();
+    const opened = this.#launch();
+    this.#tell({ kind: 'open' });
     try {
-      await this.#opened(worker);
+      await opened;
     } catch {
       // It has ended, or is about to: that is a death like any other.
-      await worker.terminate();
+      await this.#worker?.terminate();
     }
   }
 

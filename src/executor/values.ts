@@ -92,6 +92,7 @@ class Survey {
   look(value: unknown): void {
     if (typeof value === 'function' || typeof value === 'symbol') this.#refuse(refused(value));
     if (typeof value !== 'object' || value === null) return;
+    if (losesItsClass(value)) this.#refuse(instance(value));
     if (value instanceof Uint8Array) {
       if (Buffer.isBuffer(value)) this.#found.push([...this.#path]);
       else this.#plainBytes = true;
@@ -116,7 +117,7 @@ class Survey {
     } else if (isPlain(value)) {
       for (const key in value) this.#inside(key, value[key]);
     } else {
-      this.#refuse(`${describe(value)}: an instance of a class would arrive without its class`);
+      this.#refuse(instance(value));
     }
     this.#above.pop();
   }
@@ -144,6 +145,26 @@ function refused(value: unknown): string {
 
 function nameOf({ name }: { name?: unknown }): string {
   return typeof name === 'string' && name !== '' ? ` (${name})` : '';
+}
+
+function instance(value: object): string {
+  return `${describe(value)}: an instance of a class would arrive without its class`;
+}
+
+const KNOWN =
+  'Array Map Set Date RegExp Buffer DataView ArrayBuffer SharedArrayBuffer Int8Array Uint8Array Uint8ClampedArray Int16Array ' +
+  'Uint16Array Int32Array Uint32Array Float32Array Float64Array BigInt64Array BigUint64Array Error EvalError RangeError ' +
+  'ReferenceError SyntaxError TypeError URIError';
+/** The prototypes of the classes that structured clone knows. `Blob` is not asked for before there is one: that loads it. */
+const PROTOTYPES: ReadonlySet<unknown> = new Set(
+  KNOWN.split(' ').map((name) => (Reflect.get(globalThis, name) as { prototype: object }).prototype),
+);
+
+/** Of a class that is made from one of these, and of an error's own fields, nothing would arrive. */
+function losesItsClass(value: object): boolean {
+  if (isPlain(value)) return false;
+  const known = PROTOTYPES.has(Object.getPrototypeOf(value)) || value instanceof Blob;
+  return !known || (value instanceof Error && Object.keys(value).length > 0);
 }
 
 /** What is copied as it is. */

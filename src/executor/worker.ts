@@ -6,7 +6,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import '../runtime.ts';
 import { encodeError } from './error-codec.ts';
 import { importRegistry } from './importing.ts';
-import { importDrizzleQuickly } from './quick-imports.ts';
+import { importQuickly } from './quick-imports.ts';
 // Erased as a whole: what is left of an import of single types would still import the module, and Drizzle with it.
 import type { Order, Report, ThreadStart } from './thread-messages.ts';
 
@@ -24,17 +24,24 @@ async function start(keeper: MessagePort, { registry, names, options }: ThreadSt
   });
   // Kept until somebody listens; without a listener the thread would end when its imports are done.
   const orders: Order[] = [];
+  let open!: () => void;
+  const opening = new Promise<void>((resolve) => {
+    open = resolve;
+  });
   let obey = (order: Order): void => {
-    orders.push(order);
+    if (order.kind === 'open') open();
+    else orders.push(order);
   };
   keeper.on('message', (order: Order) => {
     obey(order);
   });
   try {
-    importDrizzleQuickly();
+    importQuickly();
     const module = await importRegistry(registry);
     // Imported now and not at the head, so that Drizzle is imported quickly.
     const { ownDatabase } = await import('./own-database.ts');
+    report({ kind: 'imported' });
+    await opening;
     obey = await ownDatabase(module, { registry, names, options }, report);
     for (const order of orders) obey(order);
   } catch (error) {

@@ -15,8 +15,10 @@ export interface OpenFile {
   writers: number;
 }
 
-/** The registry of open files, one for each thread: the only mutable state of the module. */
+/** The registry of open files, one for each thread: with the claims the only mutable state of the module. */
 const openFiles = new Map<string, OpenFile>();
+/** Files that another thread is opening for this one. */
+const claims = new Map<string, { readonly realPath: string; openings: number }>();
 
 /** How many `Database`s have this file open here. */
 export function openCount(realPath: string): number {
@@ -36,13 +38,32 @@ export function writerCount(realPath: string): number {
  * @throws {OptionError}
  */
 export function refuseOtherName(realPath: string): void {
-  const known = openFiles.get(keyOf(realPath));
+  const key = keyOf(realPath);
+  const known = openFiles.get(key) ?? claims.get(key);
   if (known === undefined || known.realPath === realPath) return;
   throw new OptionError(
     `open ${realPath}: this file is open here already as ${known.realPath}, another name of it (a hard link, or it was renamed), ` +
       `and SQLite keeps a journal for each name, so that using both would corrupt it; open it as ${known.realPath}, ` +
       'or close it there first',
   );
+}
+
+/**
+ * Keeps the other names of a file out while another thread is opening it, which only then can be entered here.
+ *
+ * @returns ends that
+ * @throws {OptionError} as {@link refuseOtherName}
+ */
+export function claimName(realPath: string): () => void {
+  refuseOtherName(realPath);
+  const key = keyOf(realPath);
+  const claim = claims.get(key) ?? { realPath, openings: 0 };
+  claims.set(key, claim);
+  claim.openings += 1;
+  return () => {
+    claim.openings -= 1;
+    if (claim.openings === 0) claims.delete(key);
+  };
 }
 
 /**

@@ -18,6 +18,14 @@ function finishFile(connection: Connection): void {
   }
 }
 
+/** @throws {InternalError} one of these cannot be closed */
+export function refuseUnderWay(readers: readonly Connection[], writer: Connection | undefined): void {
+  const all = writer === undefined ? readers : [...readers, writer];
+  if (all.some((connection) => connection.makeClean() === 'broken')) {
+    throw new InternalError('close: a statement is still under way on a connection; nothing was closed');
+  }
+}
+
 /**
  * Closes a `Database`'s connections, all or none: one on which a statement is still under way cannot be closed, and then the
  * others stay open too, so that the close can be tried again.
@@ -26,10 +34,7 @@ function finishFile(connection: Connection): void {
  * @throws {InternalError} nothing was closed
  */
 export function closeTogether(readers: readonly Connection[], writer: Connection | undefined): void {
-  const all = writer === undefined ? readers : [...readers, writer];
-  if (all.some((connection) => connection.makeClean() === 'broken')) {
-    throw new InternalError('close: a statement is still under way on a connection; nothing was closed');
-  }
+  refuseUnderWay(readers, writer);
   for (const reader of readers) reader.close();
   if (writer === undefined) return;
   finishFile(writer);

@@ -5,7 +5,8 @@
  * call binds values and runs. SQL is written here and not by Drizzle's builders because building costs ten times what
  * running does; what a column means (its codec, its defaults) stays Drizzle's.
  */
-import { OptionError } from '../errors.ts';
+import { isGivenUp } from '../context/context.ts';
+import { AbortError, OptionError } from '../errors.ts';
 import { describe } from '../plain.ts';
 import { compileFilter, type Fragment, parseOrder } from './filter.ts';
 import { type HandlerSet } from './handlers.ts';
@@ -84,7 +85,7 @@ export function tableReads(repository: AnyRepository, prepare: Prepare): TableRe
       ),
     stream(filter, options) {
       checkStream(shape, filter, options, HANDLER_STREAM_OPTIONS);
-      return pages((after) => batch(filter, options, after));
+      return pages(`${shape.name}.stream`, (after) => batch(filter, options, after));
     },
     count(filter) {
       const { sql, params } = where(filter, 'count');
@@ -125,12 +126,15 @@ function streamArguments(
   return { limit: rowCount(batch, '"batch"', call), orderBy };
 }
 
-/** Page after page, each read when the rows before it are used up. */
-function* pages(read: (after: string | undefined) => KeysetPage): Generator<unknown, undefined> {
+/** Page after page, each read when the rows before it are used up. Between two rows it ends when nobody waits for them. */
+function* pages(label: string, read: (after: string | undefined) => KeysetPage): Generator<unknown, undefined> {
   let after: string | undefined;
   do {
     const { rows, next } = read(after);
-    yield* rows;
+    for (const row of rows) {
+      if (isGivenUp()) throw new AbortError(`${label}: the call that walks it was given up by its caller`);
+      yield row;
+    }
     after = next;
   } while (after !== undefined);
 }

@@ -2,6 +2,7 @@
  * One thread owns the connection that writes, and others may own readers; callers submit and await a future. Inside each
  * thread runs an ordinary strategy.
  */
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type MessagePort } from 'node:worker_threads';
 import { type PathFacts } from '../connection/facts.ts';
@@ -16,6 +17,9 @@ import { type Settings } from '../options.ts';
 /** Milliseconds that a thread is waited for after everything in it was given up; then it is left to itself. */
 const LEAVE_AFTER = 1000;
 
+/** Milliseconds that importing the registry's module may take at least. */
+const IMPORT_WITHIN = 30_000;
+
 /** What the threads of one database are, and say of themselves. */
 export interface Threads {
   readonly writer: OwningThread;
@@ -29,28 +33,34 @@ export interface Threads {
  * @throws what opening the database throws in the thread, as the same class
  */
 export async function startThreads(settings: Settings, path: PathFacts): Promise<Threads> {
-  const { resourceLimits, readerThreads } = settings;
+  const { resourceLimits, readerThreads, timeout } = settings;
+  // A reader of a database in memory would find another one.
+  const isTransient = path.storage.kind === 'memory' || path.storage.kind === 'temporary';
   const plan = (options: object, name: string): ThreadPlan => ({
     start: threadStart(settings, path, options),
     name,
     resourceLimits,
-    restart: path.storage.kind === 'memory' || path.storage.kind === 'temporary' ? 'never' : 'always',
+    restart: isTransient ? 'never' : 'always',
+    importWithin: Math.max(timeout, IMPORT_WITHIN),
   });
   const writer = new OwningThread(plan({ migrations: text(settings.migrations) }, 'sluice'));
-  const readers: OwningThread[] = [];
-  const description = await writer.start();
-  // Without WAL a reader would keep the writer from committing, and in memory it would find another database.
-  const count = description.decision.facts.walObtained || settings.readonly ? readerThreads : 0;
+  const readers = Array.from(
+    { length: isTransient ? 0 : readerThreads },
+    (_, at) => new OwningThread(plan({ readonly: true }, `sluice reader ${at + 1}`)),
+  );
   try {
-    for (let at = 0; at < count; at++) {
-      readers.push(new OwningThread(plan({ readonly: true }, `sluice reader ${at + 1}`)));
+    for (const thread of [writer, ...readers]) void thread.launch();
+    const description = await writer.start();
+    // Without WAL a reader would keep the writer from committing.
+    if (!description.decision.facts.walObtained && !settings.readonly) {
+      await Promise.all(readers.splice(0).map((reader) => reader.close()));
     }
     await Promise.all(readers.map((reader) => reader.start()));
+    return { writer, readers, description };
   } catch (error) {
     await Promise.allSettled([writer, ...readers].map((thread) => thread.close()));
     throw error;
   }
-  return { writer, readers, description };
 }
 
 /** The strategy `executor`. */
@@ -59,24 +69,20 @@ export class Executor extends PortStrategy {
   readonly #threads: Threads;
   #leaving: NodeJS.Timeout | undefined;
   /** Resolves when it is time to leave the threads to themselves. */
-  readonly #left: Promise<undefined>;
+  #left!: Promise<undefined>;
   #leave!: () => void;
 
   constructor(threads: Threads, settings: Settings) {
     const { description, writer, readers } = threads;
     const shared = { costs: new Map<string, number>(), connections: connectionsOf(description) };
     super(
-      methodsOf(description.methods),
+      methodsOf(description.methods, settings.repositories),
       callThrough(writer, settings, shared),
       readers.map((reader) => callThrough(reader, settings, shared)),
     );
     this.#threads = threads;
     this.exchanges = [writer, ...readers];
-    this.#left = new Promise((resolve) => {
-      this.#leave = () => {
-        resolve(undefined);
-      };
-    });
+    this.#stay();
   }
 
   override async idle(): Promise<void> {
@@ -90,9 +96,16 @@ export class Executor extends PortStrategy {
     this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
   }
 
+  resume(): void {
+    clearTimeout(this.#leaving);
+    this.#stay();
+    for (const thread of this.#all()) thread.resume();
+  }
+
   override async close(): Promise<void> {
     // The writer last: it empties the WAL into the database, which a reader would prevent.
     const ended = (async () => {
+      await Promise.all(this.#all().map((thread) => thread.prepareClose()));
       await Promise.all(this.#threads.readers.map((reader) => reader.close()));
       await this.#threads.writer.close();
       return 'ended' as const;
@@ -103,6 +116,16 @@ export class Executor extends PortStrategy {
     }
     clearTimeout(this.#leaving);
     await super.close();
+  }
+
+  /** From now on nobody is in a hurry. */
+  #stay(): void {
+    this.#leaving = undefined;
+    this.#left = new Promise((resolve) => {
+      this.#leave = () => {
+        resolve(undefined);
+      };
+    });
   }
 
   #all(): readonly OwningThread[] {
@@ -148,6 +171,7 @@ function threadStart(settings: Settings, { file }: PathFacts, options: object): 
   };
 }
 
+/** Absolute: when a thread is started again, the process may work in another folder. */
 function text(place: string | URL | undefined): string | undefined {
-  return place instanceof URL ? fileURLToPath(place) : place;
+  return place === undefined ? undefined : resolve(place instanceof URL ? fileURLToPath(place) : place);
 }

@@ -18,7 +18,7 @@ import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { type CheckpointPolicy, type CheckpointReport } from '../maintenance/checkpoint.ts';
-import { closeTogether } from '../maintenance/finish.ts';
+import { closeTogether, refuseUnderWay } from '../maintenance/finish.ts';
 import { SlowCalls } from '../observe/slow-calls.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
@@ -172,6 +172,10 @@ export class PerContext implements Strategy {
     this.#running.resume();
     this.#readers.resume();
     this.#writer?.resume();
+  }
+
+  prepareClose(): void {
+    refuseUnderWay(this.#readers.all(), this.#writer?.connection);
   }
 
   close(): void {

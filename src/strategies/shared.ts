@@ -15,7 +15,7 @@ import { type Scope } from '../context/scope.ts';
 import { runSnapshot, type SnapshotRequest } from '../lanes/snapshot.ts';
 import { type Writer } from '../lanes/writer.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
-import { closeTogether } from '../maintenance/finish.ts';
+import { closeTogether, refuseUnderWay } from '../maintenance/finish.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { type Method, type MethodTable, methodTable } from '../repository/methods.ts';
 import { type Repositories } from '../repository/types.ts';
@@ -109,6 +109,10 @@ export class Shared implements Strategy {
 
   resume(): void {
     this.#writer.resume();
+  }
+
+  prepareClose(): void {
+    refuseUnderWay([], this.#writer.connection);
   }
 
   close(): void {

@@ -63,6 +63,13 @@ export interface Strategy {
   resume?(): void;
   /** What a close waits for, by name. */
   running(): readonly string[];
+  /**
+   * Finds out whether `close` can close everything, and closes nothing: for who closes several strategies all or none. Absent
+   * where that is done by `close` alone.
+   *
+   * @throws what `close` would throw
+   */
+  prepareClose?(): void;
   /** Checkpoints and closes every connection, all or none. Called when nothing runs any more. */
   close(): void | Promise<void>;
 }

@@ -528,6 +528,7 @@ export function asyncHandlers(strategy: StrategyUnderTest): void {
       });
     });
 
+    // Each thread has async contexts of its own.
     describe.runIf(strategy.inThread)('run in their caller’s own async context', () => {
       test.for(['hop', 'immediate'] as const)(
         'with their effects, and not in that of whoever came first (%s)',

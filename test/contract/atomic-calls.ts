@@ -237,6 +237,7 @@ export function atomicCalls(strategy: StrategyUnderTest): void {
       });
     });
 
+    // A handler of another thread cannot get hold of this one's `Database`.
     test.runIf(strategy.inThread)(
       'an api call made by a handler is a call of its own, and does not carry the handler’s half-done work',
       async () => {

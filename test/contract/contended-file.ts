@@ -15,35 +15,40 @@ export function contendedFile(strategy: StrategyUnderTest): void {
   describe('9. A contended file', () => {
     const dir = useTempDir();
 
-    test('a timer keeps ticking while two other processes fight for the file, and every call succeeds', async () => {
-      const file = inMemory(dir);
-      const db = await openLedger(dir, strategy, { file, durability: 'normal', timeout: 20_000 });
-      const others = [await startContender(dir, file, 'raw'), await startContender(dir, file, 'sluice')];
-      let rows = 0;
-      const caller = async (session: string, end: number): Promise<void> => {
-        for (let call = 0; call < 5 || performance.now() < end; call++) {
-          const name = `${session}-${call}`;
-          let written = 0;
-          if (call % 5 < 3) written = await db.api.entries.run(name, ['row', 'row']);
-          else if (call % 5 === 3) await db.api.entries.exists({ call: name });
-          else written = await db.transaction((api) => api.entries.run(name, ['row', 'row', 'row']));
-          rows += written;
-        }
-      };
-      const crowd = (session: string, end: number): Promise<unknown> =>
-        Promise.all(Array.from({ length: 8 }, (_, at) => caller(`${session}-${at}`, end)));
-      // What is compiled at its first use is not what is measured.
-      await crowd('first', performance.now() + 200);
-      const loop = watchLoop(dir);
-      await crowd('here', performance.now() + FIGHT);
-      const gaps = await loop.stop();
-      const theirs = await Promise.all(others.map((other) => other.stop()));
+    // A machine that others load as well may hold up a process for once: a loop that really stands still does so each time.
+    test(
+      'a timer keeps ticking while two other processes fight for the file, and every call succeeds',
+      { retry: 2 },
+      async () => {
+        const file = inMemory(dir);
+        const db = await openLedger(dir, strategy, { file, durability: 'normal', timeout: 20_000 });
+        const others = [await startContender(dir, file, 'raw'), await startContender(dir, file, 'sluice')];
+        let rows = 0;
+        const caller = async (session: string, end: number): Promise<void> => {
+          for (let call = 0; call < 5 || performance.now() < end; call++) {
+            const name = `${session}-${call}`;
+            let written = 0;
+            if (call % 5 < 3) written = await db.api.entries.run(name, ['row', 'row']);
+            else if (call % 5 === 3) await db.api.entries.exists({ call: name });
+            else written = await db.transaction((api) => api.entries.run(name, ['row', 'row', 'row']));
+            rows += written;
+          }
+        };
+        const crowd = (session: string, end: number): Promise<unknown> =>
+          Promise.all(Array.from({ length: 8 }, (_, at) => caller(`${session}-${at}`, end)));
+        // What is compiled at its first use is not what is measured.
+        await crowd('first', performance.now() + 200);
+        const loop = watchLoop(dir);
+        await crowd('here', performance.now() + FIGHT);
+        const gaps = await loop.stop();
+        const theirs = await Promise.all(others.map((other) => other.stop()));
 
-      expect(db.stats().writes?.busyRetries, 'nobody fought').toBeGreaterThan(10);
-      for (const count of [rows, ...theirs]) expect(count, 'rows of each process').toBeGreaterThan(50);
-      expect(await db.api.entries.count()).toBe(theirs.reduce((sum, count) => sum + count, rows));
-      expect(gaps[0], 'ms that the timer waited').toBeLessThan(20);
-    });
+        for (const count of [rows, ...theirs]) expect(count, 'rows of each process').toBeGreaterThan(50);
+        expect(await db.api.entries.count()).toBe(theirs.reduce((sum, count) => sum + count, rows));
+        expect(db.stats().writes?.busyRetries, 'nobody fought').toBeGreaterThan(10);
+        expect(gaps[0], 'ms that the timer waited').toBeLessThan(20);
+      },
+    );
   });
 }
 

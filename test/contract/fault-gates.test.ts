@@ -24,7 +24,7 @@ import { realpathSync, writeFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
-import { open, type OpenOptions, type Outcome, SluiceError, TimeoutError } from '../../src/index.ts';
+import { type OpenOptions, type Outcome, SluiceError, TimeoutError } from '../../src/index.ts';
 import { enterFile, leaveFile } from '../../src/lanes/open-files.ts';
 import { createLedger, type Step } from '../support/ledger.ts';
 import { type AsyncSteps, mixed, type MixedDatabase } from '../support/model.ts';
@@ -57,9 +57,12 @@ interface Asked {
   readonly result: PromiseSettledResult<unknown>;
 }
 
-for (const strategy of STRATEGIES) {
-  describe(`Fault gates, ${strategy.name}`, () => {
+/** With readers of their own anyway; more of them are no other strategy. */
+for (const strategy of STRATEGIES.filter(({ title }) => title !== 'executor-readers')) {
+  describe(`Fault gates, ${strategy.title}`, () => {
     const dir = useTempDir();
+    // Under an executor each reader is a thread, which like the writer's has its own readers at most.
+    const most = strategy.name === 'executor' ? (1 + READERS) ** 2 : 1 + READERS;
 
     // With a rollback journal a reader is in the way of a commit. Only `shared` ever has one.
     const commits =
@@ -88,7 +91,7 @@ for (const strategy of STRATEGIES) {
         const crowd = askAll(db);
         const straggler = close === 'never answers' ? never(db) : undefined;
         await turns(10);
-        expect(connections(), 'connections beside two of the test’s').toBeLessThanOrEqual(1 + READERS + 2);
+        expect(connections(), 'connections beside two of the test’s').toBeLessThanOrEqual(most + 2);
         if (close === 'succeeds' && begin === 'is slow') lock.exec('ROLLBACK');
         if (close === 'succeeds' && commit === 'is slow') reader.exec('ROLLBACK');
         if (close === 'succeeds') await Promise.all(crowd);
@@ -150,8 +153,8 @@ for (const strategy of STRATEGIES) {
     async function openMixed(
       options: Omit<Partial<OpenOptions<typeof mixed>>, 'repositories' | 'strategy'>,
     ): Promise<MixedDatabase> {
-      const common = { repositories: mixed, strategy: strategy.name, readers: READERS, durability: 'normal' } as const;
-      const db = await open({ file: dir.file(), ...common, ...options });
+      const common = { repositories: mixed, readers: READERS, durability: 'normal' } as const;
+      const db = await strategy.open({ file: dir.file(), ...common, ...options });
       dir.atEnd(() => db.close({ drain: 2000 }));
       return db;
     }

@@ -5,10 +5,11 @@
 import { spawnSync } from 'node:child_process';
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { createLedger, type LedgerDatabase } from '../support/ledger.ts';
+import { ExampleDatabases } from '../support/example-databases.ts';
+import { createLedger, ledger, type LedgerDatabase } from '../support/ledger.ts';
 import { EntriesModel, type Fault, type Operation, submit } from '../support/model.ts';
 import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
-import { IN_THREAD } from '../support/strategies.ts';
+import { STRATEGIES } from '../support/strategies.ts';
 import { expectSound, useTempDir } from '../support/temp-dir.ts';
 
 /** Twelve calls of every kind, which arrive together. */
@@ -57,8 +58,9 @@ const FAULTS = `
     BEGIN SELECT RAISE(ROLLBACK, 'fault'); END;
 `;
 
-for (const strategy of IN_THREAD) {
-  describe(strategy.name, () => {
+// Threads that only read have no part in it.
+for (const strategy of STRATEGIES.filter(({ title }) => title !== 'executor-readers')) {
+  describe(strategy.title, () => {
     const dir = useTempDir();
 
     const runAll = (db: LedgerDatabase): Promise<string[]> =>
@@ -67,22 +69,21 @@ for (const strategy of IN_THREAD) {
     test.for(['abort', 'fail', 'rollback'] satisfies Fault[])(
       'whichever insert fails by RAISE(%s), rows and answers are those of calls made one by one',
       async (kind) => {
+        const databases = new ExampleDatabases(dir, strategy, ledger);
         for (let at = 1; at <= INSERTS + 1; at++) {
-          const file = dir.file(`${kind}-${at}.db`);
-          createLedger(file);
+          const { file, db } = await databases.get({}, (made) => dir.raw(made).exec(FAULTS).close());
           const raw = dir.raw(file);
-          raw.exec(FAULTS);
+          raw.exec('DELETE FROM faults');
           raw.prepare('INSERT INTO faults VALUES (?, ?)').run(at, kind);
           raw.close();
           const model = new EntriesModel({ kind, at });
           const expected = WORKLOAD.map((operation) => model.run(operation));
 
-          const db = await openLedger(dir, strategy, { file });
           const results = await runAll(db);
           expect(results, `answers, insert ${at}`).toEqual(expected);
           expect(committed(dir, file), `rows, insert ${at}`).toEqual(model.rows);
           expectNoTransaction(dir, file);
-          await db.close();
+          await databases.end(db);
         }
         const clean = new EntriesModel();
         const last = new EntriesModel({ kind, at: INSERTS + 1 });
@@ -133,7 +134,7 @@ for (const strategy of IN_THREAD) {
     const canLimit = spawnSync('prlimit', ['--version']).status === 0;
     test.runIf(canLimit)('wherever the system refuses to write, each call is wholly there or not at all', () => {
       const main = new URL('./io-faults-main.ts', import.meta.url).pathname;
-      const child = spawnSync(process.execPath, ['--conditions=sluice-source', main, dir.path, strategy.name], {
+      const child = spawnSync(process.execPath, ['--conditions=sluice-source', main, dir.path, strategy.title], {
         encoding: 'utf8',
       });
       expect(child.stderr).toBe('');

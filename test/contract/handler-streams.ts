@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import {
@@ -11,22 +11,19 @@ import {
   TransactionEndedError,
 } from '../../src/index.ts';
 import { commitElsewhere, type LedgerDatabase, Refusal } from '../support/ledger.ts';
-import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
+import { committed, expectNothingHeld, openLedger } from '../support/open-ledger.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
 import { collect, countCalls, exhaust, fill, iterate } from '../support/streaming.ts';
 import { useTempDir } from '../support/temp-dir.ts';
-import { expectBlocked, gate, rejection } from '../support/waiting.ts';
+import { expectBlocked, gate, rejection, until } from '../support/waiting.ts';
 
 /** Read handlers that are generator functions, which callers stream. */
 export function handlerStreams(strategy: StrategyUnderTest): void {
   describe('Handlers that yield', () => {
     const dir = useTempDir();
     const log = (): string => dir.file('handler.log');
-    const logged = (): string[] => readFileSync(log(), 'utf8').split('\n').slice(0, -1);
-    const expectNothingHeld = (db: LedgerDatabase): void => {
-      expect(db.stats().readers.leased).toBe(0);
-      expectNoTransaction(dir);
-    };
+    const logged = (): string[] => (existsSync(log()) ? readFileSync(log(), 'utf8').split('\n').slice(0, -1) : []);
+    const nothingHeld = (db: LedgerDatabase): Promise<void> => expectNothingHeld(dir, db, strategy);
 
     test('are streams to their callers, each iteration a call of its own', async () => {
       const db = await openLedger(dir, strategy);
@@ -36,7 +33,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       await fill(db, 1, 'b');
       expect(await collect(stream)).toEqual([...rows, 'b/1']);
       expect(await collect(db.api.entries.steps([]))).toEqual([]);
-      expectNothingHeld(db);
+      await nothingHeld(db);
     });
 
     test('do not begin before the first pull, and run no further than a batch ahead of the last one', async () => {
@@ -45,7 +42,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       const calls = countCalls(dir, 'entries.each');
       const rows = iterate(db.api.entries.each(10, log()));
       await turn();
-      expect(() => logged()).toThrow('ENOENT');
+      expect(logged()).toEqual([]);
       expect(calls.begun).toBe(0);
       await rows.next();
       await turn();
@@ -65,7 +62,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       await fill(db, 150);
       const rows = iterate(db.api.entries.each(10));
       expect((await rows.next()).value).toBe('a/1');
-      expectNothingHeld(db);
+      await nothingHeld(db);
       await db.api.entries.run('b', ['row']);
       await db.transaction((api) => api.entries.run('c', ['row']));
       await Promise.all(Array.from({ length: 4 }, () => db.snapshot((api) => api.entries.count())));
@@ -112,7 +109,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       await broken.next();
       for (const seen of await Promise.all(all)) expect(seen).toEqual(rows);
       await broken.return();
-      expectNothingHeld(db);
+      await nothingHeld(db);
     });
 
     test('end with break, with an error in the body and with throw: their finally reads what is committed', async () => {
@@ -137,7 +134,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
         ...['begins', 'ends with 251 rows'],
         ...['begins', 'ends with 251 rows'],
       ]);
-      expectNothingHeld(db);
+      await nothingHeld(db);
     });
 
     test('that fail give what they yielded before, then the error, and are over', async () => {
@@ -147,7 +144,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       expect((await rejection(items.next(), Refusal)).message).toBe('the handler refused');
       expect(await items.next()).toEqual({ done: true, value: undefined });
       expect(logged()).toEqual(['ends with 0 rows']);
-      expectNothingHeld(db);
+      await nothingHeld(db);
     });
 
     test('cannot write', async () => {
@@ -176,9 +173,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       const db = await openLedger(dir, strategy);
       const items = iterate(db.api.entries.steps(['late'], log()));
       await items.next();
-      await turn();
-      await turn();
-      expect(logged()).toContain('ContextError');
+      await until('the timer that it left behind', () => logged().includes('ContextError'));
     });
 
     test('are ended by the signal and the deadline of the context', async () => {
@@ -195,6 +190,8 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       const passed = performance.now() + 40;
       while (performance.now() < passed) await turn();
       expect((await rejection(late.next(), TimeoutError)).wait).toBe('stream');
+      // Nobody waits for a `finally` whose caller has no time left.
+      await until('the end of both', () => logged().length === 4);
       expect(logged()).toEqual(['begins', 'ends with 250 rows', 'begins', 'ends with 250 rows']);
     });
 
@@ -219,7 +216,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
         expect((await exhaust(rows)).error).toBeInstanceOf(TransactionEndedError);
         expect(await rows.next()).toEqual({ done: true, value: undefined });
       }
-      expectNothingHeld(db);
+      await nothingHeld(db);
     });
 
     test('in a snapshot they see its state, whatever is committed meanwhile', async () => {
@@ -256,7 +253,7 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       }
       await turn();
       expect(logged()).toEqual(['begins', 'ends with 250 rows', 'begins', 'ends with 250 rows']);
-      expectNothingHeld(db);
+      await nothingHeld(db);
     });
 
     test('a close does not wait for one, and its next step is refused', async () => {

@@ -5,13 +5,13 @@
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { open, SluiceError } from '../../src/index.ts';
+import { SluiceError } from '../../src/index.ts';
 import { createLedger, ledger } from '../support/ledger.ts';
-import { IN_THREAD } from '../support/strategies.ts';
+import { strategiesNamed } from '../support/strategies.ts';
 
-const [, , folder = '', name = ''] = process.argv;
-const strategy = IN_THREAD.find((each) => each.name === name);
-if (strategy === undefined) throw new Error(`unknown strategy ${name}`);
+const [, , folder = '', title = ''] = process.argv;
+const [strategy] = strategiesNamed(title);
+if (strategy === undefined) throw new Error(`unknown strategy ${title}`);
 
 // The signal's default is to end the process; with a listener the write fails instead.
 process.on('SIGXFSZ', () => undefined);
@@ -26,7 +26,7 @@ const page = 4096;
 for (let size = 0; ; size++) {
   const file = join(folder, `io-${size}.db`);
   createLedger(file);
-  const db = await open({ file, repositories: ledger, strategy: strategy.name });
+  const db = await strategy.open({ file, repositories: ledger });
   // The shared memory beside the WAL has 32 KiB at least: growing beyond it is what can be refused.
   limitFiles(33 * 1024 + size * page);
   const calls = Array.from({ length: 12 }, (_, at) => `${at}`.padEnd(1800, '.'));

@@ -100,6 +100,7 @@ export function misuse(strategy: StrategyUnderTest): void {
         );
       });
 
+      // No other thread can import a registry that is made in here.
       test.runIf(strategy.inThread)(
         'a migration, a pragma or a factory’s table that there is not is refused before there is a file',
         async () => {
@@ -240,6 +241,7 @@ export function misuse(strategy: StrategyUnderTest): void {
         expect(committed(dir)).toEqual([]);
       });
 
+      // Made in here, too.
       test.runIf(strategy.inThread)('an asynchronous repository in a synchronous handler is refused', async () => {
         const asynchronous = defineAsyncRepository(entries);
         createLedger(dir.file());
@@ -309,6 +311,7 @@ export function misuse(strategy: StrategyUnderTest): void {
         expect(committed(dir)).toEqual(['a/1', 'b/1']);
       });
 
+      // What another thread's factory keeps stays there.
       test.runIf(strategy.inThread)('a database kept by a factory is refused outside any call', async () => {
         let kept: WriteDatabase | undefined;
         let ask: WriteTools['afterCommit'] | undefined;

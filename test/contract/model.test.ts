@@ -8,8 +8,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { open } from '../../src/index.ts';
-import { createLedger, type Failure, type Step } from '../support/ledger.ts';
+import { ExampleDatabases } from '../support/example-databases.ts';
+import { type Failure, type Step } from '../support/ledger.ts';
 import {
   type Answer,
   answerOf,
@@ -22,7 +22,7 @@ import {
   perform,
 } from '../support/model.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
-import { IN_THREAD } from '../support/strategies.ts';
+import { STRATEGIES } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { turns } from '../support/waiting.ts';
 
@@ -127,22 +127,20 @@ const action: fc.Arbitrary<Action> = fc.record({
 const callers = fc.array(fc.array(action, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 8 });
 const batch = fc.constantFrom({}, { calls: 1 }, { calls: 3 });
 
-for (const strategy of IN_THREAD) {
-  describe(strategy.name, () => {
+for (const strategy of STRATEGIES) {
+  describe(strategy.title, () => {
     const dir = useTempDir();
 
     test('whatever callers do at once comes to what it comes to one by one', { timeout: 10 * TIME }, async () => {
       let round = 0;
+      const databases = new ExampleDatabases(dir, strategy, mixed);
       /** The time may be up in the middle of an example, and that one counts, too. */
       let running = Promise.resolve();
       const example = async (plan: readonly (readonly Action[])[], limits: { calls?: number }): Promise<void> => {
-        const file = dir.file(`${round++}.db`);
-        const log = `${file}.log`;
+        const log = dir.file(`${round++}.log`);
         const logged = (path: string): string[] =>
           existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : [];
-        createLedger(file);
-        const db = await open({ file, repositories: mixed, strategy: strategy.name, batch: limits });
-        dir.atEnd(() => db.close({ drain: 2000 }));
+        const { file, db } = await databases.get({ batch: limits });
 
         const submitted: Submitted[] = [];
         /** Everything up to here has been acknowledged to somebody. */
@@ -239,7 +237,7 @@ for (const strategy of IN_THREAD) {
           );
         }
         expectNoTransaction(dir, file);
-        await db.close();
+        await databases.end(db);
       };
       await fc.assert(
         fc.asyncProperty(callers, batch, (plan, limits) => (running = example(plan, limits))),

@@ -82,6 +82,7 @@ export function stableReads(strategy: StrategyUnderTest): void {
       expect(counts).toEqual(counts.toSorted((a, b) => a - b));
     });
 
+    // A handler of another thread cannot get hold of this one's `Database`.
     test.runIf(strategy.inThread)(
       'an api read made by a write handler never sees the handler’s own uncommitted row',
       async () => {

@@ -7,8 +7,9 @@
  */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Direction, open, type Row } from '../../src/index.ts';
-import { createLedger, type entries, ledger } from '../support/ledger.ts';
+import { type Direction, type Row } from '../../src/index.ts';
+import { type entries, ledger } from '../support/ledger.ts';
+import { ExampleDatabases } from '../support/example-databases.ts';
 import { iterate } from '../support/streaming.ts';
 import { STRATEGIES } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
@@ -78,7 +79,7 @@ function compare(given: Order, a: Entry, b: Entry): number {
 }
 
 for (const strategy of STRATEGIES) {
-  describe(strategy.name, () => {
+  describe(strategy.title, () => {
     const dir = useTempDir();
 
     test(
@@ -86,12 +87,11 @@ for (const strategy of STRATEGIES) {
       { timeout: 10 * TIME },
       async () => {
         let round = 0;
+        const databases = new ExampleDatabases(dir, strategy, ledger);
         let running = Promise.resolve();
         const example = async (plan: PlanOf): Promise<void> => {
-          const file = dir.file(`${round++}.db`);
-          createLedger(file);
-          const db = await open({ file, repositories: ledger, strategy: strategy.name, readers: plan.readers });
-          dir.atEnd(() => db.close({ drain: 2000 }));
+          round += 1;
+          const { db } = await databases.get({ readers: plan.readers });
           /** Every state that a row was in, by id; `undefined` while it was not there. */
           const history = new Map<number, (Entry | undefined)[]>();
           const note = (at: number, row: Entry | undefined): void => {
@@ -173,7 +173,7 @@ for (const strategy of STRATEGIES) {
             expect(new Set(orders).size, 'no place in the order comes twice').toBe(orders.length);
           }
           expect(db.stats().streams.pinning).toBe(0);
-          await db.close();
+          await databases.end(db);
         };
         await fc.assert(
           fc.asyncProperty(plan, (given) => (running = example(given))),

@@ -4,21 +4,17 @@
  */
 import { once } from 'node:events';
 import { writeSync } from 'node:fs';
-import { open } from '../../src/index.ts';
 import { ledger } from '../support/ledger.ts';
-import { type StrategyUnderTest } from '../support/strategies.ts';
+import { strategiesNamed } from '../support/strategies.ts';
 
-const [, , file = '', strategy = '', run = ''] = process.argv;
+const [, , file = '', title = '', run = ''] = process.argv;
+const [strategy] = strategiesNamed(title);
+if (strategy === undefined) throw new Error(`unknown strategy ${title}`);
 const CALLERS = 24;
 
 // Loading takes longer than a life does: the next one is loaded while this one still writes, and begins at a word.
 await once(process.stdin, 'data');
-const db = await open({
-  file,
-  repositories: ledger,
-  strategy: strategy as StrategyUnderTest['name'],
-  batch: { calls: 10 },
-});
+const db = await strategy.open({ file, repositories: ledger, batch: { calls: 10 } });
 
 /** Straight to the pipe: what the parent reads had been acknowledged before the process died. */
 function say(line: string): void {

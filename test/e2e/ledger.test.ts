@@ -112,6 +112,36 @@ describe('a run on a small CSV', () => {
   });
 });
 
+describe('with threads', () => {
+  test(
+    'request handlers in four of them reach an executor: no error, and no cent is lost',
+    {
+      timeout: 120_000,
+    },
+    async () => {
+      const run = start('--file', file, '--csv', csv, '--strategy', 'executor', '--threads', '4');
+      expect([await run.ended, run.errors()]).toEqual([0, '']);
+      const output = run.output();
+      expect(output).toMatch(/^Strategy: executor\n/m);
+      expect(output).toMatch(/^answers +200: .*201: /m);
+      expect(output).not.toMatch(/^answers .*\b5\d\d: /m);
+      expect(output.match(/^ok {5}\S/gm)).toHaveLength(6);
+      expect(output).not.toContain('BROKEN');
+      expect(count('audit')).toBe(count('accounts') + 2 * count('transfers'));
+    },
+  );
+
+  test('--compare puts every strategy beside the others, on the same load', { timeout: 180_000 }, async () => {
+    const run = start('--csv', csv, '--compare', '--threads', '2');
+    expect([await run.ended, run.errors()]).toEqual([0, '']);
+    const lines = run.output().trim().split('\n');
+    expect(lines.find((line) => line.startsWith('strategy'))).toMatch(/requests +p50 +p99 +loop p99 +errors +books/);
+    for (const strategy of ['shared', 'per-context', 'executor']) {
+      expect(lines.find((line) => line.startsWith(strategy))).toMatch(/ 0 +right$/);
+    }
+  });
+});
+
 describe('--serve', () => {
   test('answers until Ctrl-C, which closes cleanly', { timeout: 60_000 }, async () => {
     const run = start('--file', file, '--csv', csv, '--serve');

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { threadsOfThePackage } from './package-threads.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const temporary = realpathSync(mkdtempSync(join(tmpdir(), 'sluice-package-')));
@@ -228,6 +229,10 @@ describe('the installed package', () => {
     });
     expect(run('npm', 'exec', '--offline', '--', 'sluice', '--version').out).toBe(`${manifest.version}\n`);
   });
+});
+
+describe('the installed package’s executor', () => {
+  threadsOfThePackage({ project, root, write, run });
 });
 
 describe('the declarations', () => {

@@ -1,5 +1,6 @@
 /** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
 import { rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
   ClosedError,
@@ -53,6 +54,39 @@ describe('a thread that dies', () => {
     await alone;
     expect(committed(dir).filter((row) => row !== 'alone/1')).toEqual(['b/1', 'c/1', 'd/1']);
     expectNoTransaction(dir);
+  });
+
+  test('runs transactions, snapshots and checkpoints that were queued in their turn, on the new thread', async () => {
+    const db = await openHostile(dir);
+    const fatal = rejection(
+      db.transaction((api) => api.hostile.addAndExit('fatal')),
+      ExecutorError,
+    );
+    const queued = [
+      db.api.hostile.add('a'),
+      db.transaction(async (api) => {
+        await api.hostile.add('b');
+        return api.hostile.add('c');
+      }),
+      db.checkpoint(),
+      db.api.hostile.add('d'),
+    ];
+    expect((await fatal).outcome).toBe('rolled-back');
+    expect(await Promise.all(queued)).toEqual([1, 1, { complete: true, size: 0, holder: undefined }, 1]);
+    expect(await db.snapshot((api) => api.hostile.listed())).toEqual(['a/1', 'b/1', 'c/1', 'd/1']);
+  });
+
+  test.for(['an error', 'a rejection'] as const)('of %s that nobody catches says so, and is replaced', async (what) => {
+    const db = await openHostile(dir);
+    const snapshot = db.snapshot(async (api) => {
+      await api.hostile.leaveBehind(what);
+      await gate().passed;
+    });
+    expect((await rejection(snapshot, ExecutorError)).cause).toMatchObject({
+      name: 'RangeError',
+      message: 'nobody catches it',
+    });
+    expect(await db.api.hostile.add('a')).toBe(1);
   });
 
   test('while a read runs rejects it, and the next one is answered', async () => {
@@ -133,8 +167,10 @@ describe('a thread that dies', () => {
   test('again and again fails the database with an error that says so, and not in a loop', async () => {
     const db = await openHostile(dir, { timeout: 60_000 });
     writeFileSync(dir.file('import'), '');
+    const since = performance.now();
     await rejection(db.api.hostile.addAndExit('a'), ExecutorError);
     const error = await rejection(db.api.hostile.add('b'), ExecutorError);
+    expect(performance.now() - since, 'ms: it waits longer each time').toBeGreaterThan(10 + 20 + 40 + 80);
     expect(error).toMatchObject({ outcome: 'not-started' });
     expect(error.message).toMatch(/died 5 times in a row and is not started again.*code 5/s);
     await rejection(db.api.hostile.listed(), ExecutorError);
@@ -144,6 +180,19 @@ describe('a thread that dies', () => {
     );
     expect(await db.close()).toEqual({ abandoned: [] });
     expect(committed(dir)).toEqual([]);
+  });
+
+  test('again and again, where it only reads, leaves its reads to the writer', async () => {
+    const db = await openHostile(dir, { readers: 1, timeout: 60_000 });
+    writeFileSync(dir.file('import'), '');
+    const fatal = rejection(db.api.hostile.readAndExit(), ExecutorError);
+    const queued = rejection(db.api.hostile.listed(), ExecutorError);
+    await fatal;
+    expect(await db.api.hostile.add('a')).toBe(1);
+    expect(await db.api.hostile.listed()).toEqual(['a/1']);
+    expect((await queued).message).toMatch(/died 5 times in a row/);
+    expect(await db.snapshot((api) => api.hostile.listed())).toEqual(['a/1']);
+    expect(await db.close()).toEqual({ abandoned: [] });
   });
 
   test('with a database in memory fails it, for another one would be empty', async () => {
@@ -162,6 +211,19 @@ describe('a thread that dies', () => {
     expect(late).toMatchObject({ outcome: 'not-started' });
     await fatal;
     expect(committed(dir)).toEqual([]);
+  });
+
+  test('finds its migrations again, wherever the process works by then', async () => {
+    const before = process.cwd();
+    dir.atEnd(() => {
+      process.chdir(before);
+    });
+    process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
+    const db = await open({ strategy: 'executor', file: dir.file(), repositories: hostile, migrations: 'drizzle' });
+    dir.atEnd(() => db.close({ drain: 2000 }));
+    process.chdir(dir.path);
+    await rejection(db.api.hostile.readAndExit(), ExecutorError);
+    expect(await db.api.hostile.echo(1)).toBe(1);
   });
 
   test('when it is opened rejects the opening, with what the module threw or did', async () => {
@@ -237,6 +299,15 @@ describe('a thread that is stuck in a query', () => {
     const since = performance.now();
     expect(await db.api.hostile.listed()).toEqual([]);
     expect(performance.now() - since).toBeLessThan(2000);
+  });
+
+  test('by a handler that walks a stream is free again soon after', async () => {
+    const db = await openHostile(dir);
+    for (let at = 0; at < 100; at++) await db.api.hostile.add(String(at));
+    await db.context({ timeout: 100 }, () => rejection(db.api.hostile.linger(100), TimeoutError));
+    const since = performance.now();
+    expect(await db.api.hostile.linger(0)).toBe(100);
+    expect(performance.now() - since).toBeLessThan(5000);
   });
 
   test('by a handler that looks at its signal is free again soon after', async () => {

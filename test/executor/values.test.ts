@@ -1,7 +1,8 @@
 /** What crosses between threads, and how it arrives. */
+import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { HandlerError, OptionError } from '../../src/index.ts';
-import { pack, unpack } from '../../src/executor/values.ts';
+import { movable, pack, unpack } from '../../src/executor/values.ts';
 import { Tantrum } from '../support/hostile.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed } from '../support/open-ledger.ts';
@@ -12,11 +13,22 @@ describe('a value that cannot cross is refused with its place', () => {
   class Money {
     readonly cents = 1;
   }
+  class Own extends Error {}
+  class Day extends Date {}
+  class Rows extends Array {}
   test.for([
     ['a function', { when: [() => 1] }, /^argument\.when\[0\] is a function/],
     ['a symbol', [{ a: Symbol('s') }], /^argument\[0\]\.a is a symbol/],
     ['an instance of a class', { price: new Money() }, /^argument\.price is a Money/],
     ['a promise', Promise.resolve(1), /^argument is a Promise/],
+    ['an error of a class of one’s own', [new Own('no')], /^argument\[0\] is a Own: an instance of a class/],
+    [
+      'an error with fields of its own',
+      Object.assign(new Error('no'), { code: 1 }),
+      /^argument is a Error: an instance/,
+    ],
+    ['a date of a class of one’s own', { at: new Day(0) }, /^argument\.at is a Day/],
+    ['rows of a class of one’s own', { rows: Rows.from([1]) }, /^argument\.rows is /],
     ['a function in a map', new Map([['k', () => 1]]), /^argument\[value 0\] is a function/],
   ] as const)('%s', ([, value, message]) => {
     expect(() => pack(value, 'argument')).toThrow(message);
@@ -41,6 +53,20 @@ test('of a small buffer its own bytes are sent, and not the pool that it lies in
   const { value } = pack({ deep: [Buffer.from('secret')] }, 'argument');
   const [bytes] = (value as { deep: [Uint8Array] }).deep;
   expect(bytes.buffer.byteLength).toBe(6);
+});
+
+test('only large bytes that are all of their memory are moved, each once', () => {
+  const handle = new Sqlite(':memory:');
+  const row = handle.prepare("SELECT zeroblob(100000) AS large, zeroblob(10) AS small, 'x' AS text").get() as {
+    large: Buffer;
+    small: Buffer;
+  };
+  handle.close();
+  const part = Buffer.from(new ArrayBuffer(100_000), 8);
+  expect(movable({ rows: [row, row], part, bytes: new Uint8Array(40_000) })).toEqual([
+    row.large.buffer,
+    expect.any(ArrayBuffer),
+  ]);
 });
 
 describe('through an executor', () => {

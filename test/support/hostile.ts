@@ -3,7 +3,7 @@
  *
  * COMMIT is theirs, too: while the file that `armCommit` names exists, the thread dies at its next COMMIT, before or after it.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import Sqlite from 'better-sqlite3';
 import { sql } from 'drizzle-orm';
@@ -37,8 +37,11 @@ class Money {
 
 const kept = Buffer.alloc(100_000, 7);
 
+/** The table's methods for handlers. */
+const entryReads = defineRepository(entries);
+
 const hostileRepository = defineRepository(entries, {
-  reads: (db, { signal }) => ({
+  reads: (db, { signal, use }) => ({
     listed: () =>
       db
         .select()
@@ -57,6 +60,31 @@ const hostileRepository = defineRepository(entries, {
     readAndExit() {
       process.exit(4);
     },
+    /** While the file exists a statement is under way on each of the thread's handles, which then cannot be closed. */
+    occupyWhile(file: string) {
+      const handles = [...opened].filter(({ open }) => open);
+      const rows = handles.map((handle) => handle.prepare('SELECT 1 UNION SELECT 2').iterate());
+      const timer = setInterval(() => {
+        if (existsSync(file)) return;
+        clearInterval(timer);
+        for (const each of rows) each.return?.();
+        writeFileSync(`${file}.ended`, '');
+      }, 5);
+      // Not before this call itself has ended, which still needs its connection.
+      setImmediate(() => {
+        for (const each of rows) each.next();
+        writeFileSync(`${file}.begun`, '');
+      });
+    },
+    /** Leaves behind what ends the thread: an error, or a rejection, that nobody catches. */
+    leaveBehind(what: 'an error' | 'a rejection') {
+      const error = new RangeError('nobody catches it');
+      setImmediate(() => {
+        if (what === 'an error') throw error;
+        void Promise.reject(error);
+      });
+      return what;
+    },
     /** Counts in SQLite, for seconds. */
     stuck: (steps: number) =>
       db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n,
@@ -70,6 +98,16 @@ const hostileRepository = defineRepository(entries, {
       const since = performance.now();
       while (!signal.aborted && performance.now() - since < atMost) db.get(sql`SELECT 1`);
       return performance.now() - since;
+    },
+    /** Walks every row by a stream, and stays with each for some milliseconds. */
+    linger(ms: number) {
+      let rows = 0;
+      for (const { id } of use(entryReads).stream({}, { batch: 3 })) {
+        const end = performance.now() + ms;
+        while (performance.now() < end);
+        rows += Math.sign(id);
+      }
+      return rows;
     },
     echo: (value: unknown): unknown => value,
     kinds: (value: unknown): unknown =>
@@ -118,6 +156,19 @@ export const hostile = defineRepositories(import.meta.url, { hostile: hostileRep
 // What this module does when it is imported is told it through the environment, which a thread inherits.
 if (!isMainThread && process.env.HOSTILE_IMPORT !== undefined && existsSync(process.env.HOSTILE_IMPORT))
   process.exit(5);
+
+/** The handles of this thread. */
+const opened = new Set<Sqlite.Database>();
+if (!isMainThread) noteHandles();
+
+function noteHandles(): void {
+  const prototype = Sqlite.prototype as { prepare: (source: string) => Sqlite.Statement };
+  const { prepare } = prototype;
+  prototype.prepare = function (this: Sqlite.Database, source: string) {
+    opened.add(this);
+    return prepare.call(this, source);
+  };
+}
 
 const { HOSTILE_COMMIT } = process.env;
 if (!isMainThread && HOSTILE_COMMIT !== undefined) dieAtCommit(HOSTILE_COMMIT);

@@ -42,6 +42,16 @@ export function createLedger(file: string): void {
   handle.close();
 }
 
+/** Makes the entries and the traps what they were when the file was made. */
+export function emptyLedger(file: string): void {
+  const handle = new Sqlite(file, { timeout: 1000 });
+  try {
+    handle.exec("DELETE FROM orphans; DELETE FROM entries; DELETE FROM traps WHERE kind <> 'taken'");
+  } finally {
+    handle.close();
+  }
+}
+
 /**
  * What ends a call badly: `throw frozen` and `throw text` by what nothing can be written on, `throw object` by what is no error. The
  * last three end the whole transaction around it, two at once and one at COMMIT.

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import Sqlite from 'better-sqlite3';
 import { count, sql } from 'drizzle-orm';
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core';
-import { type Database, defineRepositories, defineRepository, open, type OpenOptions } from '../../src/index.ts';
+import { type Database, defineRepositories, defineRepository, type OpenOptions } from '../../src/index.ts';
 import { type StrategyUnderTest } from './strategies.ts';
 import { type TempDir } from './temp-dir.ts';
 
@@ -48,12 +48,12 @@ export function createNotebook(file: string): void {
 /** Opens the notebook in the test's folder, made at first use; closed after the test. */
 export async function openNotebook(
   dir: TempDir,
-  strategy: StrategyUnderTest,
+  strategy: Pick<StrategyUnderTest, 'open'>,
   options: Omit<Partial<OpenOptions<typeof notebook>>, 'repositories' | 'strategy'> = {},
 ): Promise<Notebook> {
   const file = options.file ?? dir.file();
   if (file !== ':memory:' && !existsSync(file)) createNotebook(file as string);
-  const db = await open({ durability: 'normal', ...options, file, repositories: notebook, strategy: strategy.name });
+  const db = await strategy.open({ durability: 'normal', ...options, file, repositories: notebook });
   dir.atEnd(() => db.close({ drain: 2000 }));
   return db;
 }

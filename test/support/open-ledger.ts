@@ -4,6 +4,7 @@ import { type OpenOptions } from '../../src/index.ts';
 import { createLedger, ledger, type LedgerDatabase } from './ledger.ts';
 import { type StrategyUnderTest } from './strategies.ts';
 import { type TempDir } from './temp-dir.ts';
+import { until } from './waiting.ts';
 
 /** Opens the contract's ledger in the test's folder under a strategy; made at first use, closed after the test. */
 export async function openLedger(
@@ -31,6 +32,32 @@ export function expectNoTransaction(dir: TempDir, file = dir.file()): void {
     expect(checkpoint?.busy, 'a transaction is still open').toBe(0);
   } finally {
     other.close();
+  }
+}
+
+/**
+ * Nobody holds a connection of this database, in whichever thread. What another thread gives back, and its figures, arrive a
+ * moment after its answer.
+ */
+export async function expectNothingHeld(
+  dir: TempDir,
+  db: Pick<LedgerDatabase, 'stats'>,
+  strategy: StrategyUnderTest,
+): Promise<void> {
+  if (!strategy.inThread) await until('the connections to come back', () => isFree(dir, db));
+  expect(db.stats().streams).toEqual({ pinning: 0, oldest: undefined });
+  expect(db.stats().readers.leased).toBe(0);
+  expectNoTransaction(dir);
+}
+
+function isFree(dir: TempDir, db: Pick<LedgerDatabase, 'stats'>): boolean {
+  const { streams, readers } = db.stats();
+  if (streams.pinning + readers.leased > 0) return false;
+  try {
+    expectNoTransaction(dir);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -64,20 +64,15 @@ const ALL: readonly StrategyUnderTest[] = [
   },
 ];
 
-/** Strategies that start threads for each test, which takes a second each. They have files of their own. */
-const STARTING_THREADS = ['executor', 'executor-readers'];
-
-/** What the contract runs against: all of them, or those that `STRATEGIES=shared,per-context` names. */
-export const STRATEGIES: readonly StrategyUnderTest[] = select(process.env.STRATEGIES).filter(
-  ({ title }) => !STARTING_THREADS.includes(title),
-);
+/** What is tested against: all of them, or those that `STRATEGIES=shared,per-context` names. */
+export const STRATEGIES: readonly StrategyUnderTest[] = select(process.env.STRATEGIES);
 
 /** Those whose handlers run in the caller's thread, for what looks inside. */
 export const IN_THREAD: readonly StrategyUnderTest[] = STRATEGIES.filter(({ inThread }) => inThread);
 
-/** Those whose tests have a file of their own: the one of this name, unless `STRATEGIES` leaves it out. */
-export function strategiesNamed(title: string): readonly StrategyUnderTest[] {
-  return select(process.env.STRATEGIES).filter((strategy) => strategy.title === title);
+/** Those of these names, without what `STRATEGIES` leaves out: each contract has a file of its own, and these run side by side. */
+export function strategiesNamed(...titles: readonly string[]): readonly StrategyUnderTest[] {
+  return STRATEGIES.filter(({ title }) => titles.includes(title));
 }
 
 function select(names: string | undefined): readonly StrategyUnderTest[] {

@@ -7,7 +7,7 @@ import { defineRepositories, defineRepository, open, TimeoutError } from '../../
 import { type Step } from '../support/ledger.ts';
 import { committed, expectNoTransaction, openLedger } from '../support/open-ledger.ts';
 import { startPeer } from '../support/peer.ts';
-import { STRATEGIES } from '../support/strategies.ts';
+import { IN_THREAD } from '../support/strategies.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { rejection, turns } from '../support/waiting.ts';
 
@@ -42,7 +42,7 @@ const noteRepository = defineRepository(notes, {
 });
 const registry = defineRepositories(import.meta.url, { notes: noteRepository });
 
-for (const strategy of STRATEGIES.filter(({ inThread }) => inThread)) {
+for (const strategy of IN_THREAD) {
   describe(`a caller that has been alone, ${strategy.name}`, () => {
     const dir = useTempDir();
 

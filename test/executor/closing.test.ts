@@ -1,0 +1,73 @@
+/** Promise 14 where several threads have the file open: all of it is closed, or nothing. */
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { ClosedError, InternalError } from '../../src/index.ts';
+import { openHostile } from '../support/open-hostile.ts';
+import { committed, expectNoTransaction } from '../support/open-ledger.ts';
+import { useTempDir } from '../support/temp-dir.ts';
+import { gate, rejection, until } from '../support/waiting.ts';
+import { startThread } from './thread.ts';
+
+describe.for([
+  ['one thread', {}],
+  ['three threads', { readers: 2 }],
+] as const)('a close of %s', ([, options]) => {
+  const dir = useTempDir();
+
+  test('that failed has closed nothing, and can be tried again', async () => {
+    // | a reader's thread               | close                       | callers           |
+    // |---------------------------------|-----------------------------|-------------------|
+    // | a statement is under way        |                             |                   |
+    // |                                 | fails                       |                   |
+    // | it ends                         |                             | call as before    |
+    // |                                 | closes everything           |                   |
+    const db = await openHostile(dir, options);
+    const thread = startThread(dir, db);
+    await db.api.hostile.add('a');
+    const occupied = dir.file('occupied');
+    writeFileSync(occupied, '');
+    await db.api.hostile.occupyWhile(occupied);
+    await until('the statement to begin', () => existsSync(`${occupied}.begun`));
+    const error = await rejection(db.close(), InternalError);
+    expect(error.message).toContain('nothing was closed');
+    rmSync(occupied);
+    await until('the statement to end', () => existsSync(`${occupied}.ended`));
+
+    await db.api.hostile.add('b');
+    await db.transaction((api) => api.hostile.add('c'));
+    expect(await thread.tell({ kind: 'add', call: 'd' })).toBe(1);
+    const reads = Array.from({ length: 6 }, () => db.snapshot((api) => api.hostile.listed()));
+    for (const listed of await Promise.all(reads)) expect(listed).toEqual(['a/1', 'b/1', 'c/1', 'd/1']);
+    expect(await db.close()).toEqual({ abandoned: [] });
+    expect(dir.descriptors()).toEqual([]);
+    await rejection(db.api.hostile.listed(), ClosedError);
+  });
+
+  test('that gave up and failed gives up on nothing that comes later', async () => {
+    const db = await openHostile(dir, options);
+    await db.api.hostile.add('a');
+    const occupied = dir.file('occupied');
+    writeFileSync(occupied, '');
+    await db.api.hostile.occupyWhile(occupied);
+    await until('the statement to begin', () => existsSync(`${occupied}.begun`));
+    await rejection(
+      db.context({ signal: AbortSignal.abort() }, () => db.close()),
+      InternalError,
+    );
+    rmSync(occupied);
+    await until('the statement to end', () => existsSync(`${occupied}.ended`));
+    const begun = gate();
+    const transaction = db.transaction(async (api) => {
+      await api.hostile.add('b');
+      begun.open();
+      await new Promise((resolve) => setTimeout(resolve, 1200));
+      return api.hostile.add('c');
+    });
+    await begun.passed;
+    // Longer than a thread is waited for whose close gave up.
+    expect(await transaction).toBe(1);
+    expect(await db.close()).toEqual({ abandoned: [] });
+    expect(committed(dir)).toEqual(['a/1', 'b/1', 'c/1']);
+    expectNoTransaction(dir);
+  });
+});
