@@ -35,9 +35,9 @@ const LOOK_EVERY = 5;
 /** Milliseconds that a step may hold the event loop. */
 const STEP_TIME = 8;
 /** Bytes of a step. With fewer the fsync would cost more than the pages. */
-const STEP = { least: MIB, most: 4 * MIB } as const;
+const STEP = { least: MIB, most: 16 * MIB } as const;
 /** More bytes than this are moved, or cut off, in a thread. */
-const HERE_AT_MOST = 8 * MIB;
+const HERE_AT_MOST = 32 * MIB;
 /** Milliseconds without a commit until the rest is moved, and from how many bytes on it is. */
 const IDLE = { after: 1000, least: MIB / 4 } as const;
 /** Milliseconds until the next try while something is in the way: the first pause, and the longest. */
