@@ -8,6 +8,9 @@
  *    From some MiB on it asks the lane for a moment between two batches, when the callers have their answers, and runs a
  *    passive checkpoint there. The next writer then starts the WAL from its beginning; the file keeps its length, because
  *    writing over it is cheaper than letting it grow again.
+ *    A passive checkpoint holds off nobody, so other processes that commit meanwhile keep the WAL from being empty, and it
+ *    would grow for as long as they do. When two steps have not started it over, the next takes the writers' lock if that
+ *    is free (`restart`): then nothing is added meanwhile.
  * 2. *The size of a step* follows the disk, so that one takes about {@link STEP_TIME} milliseconds.
  * 3. *Idle.* A while after the last commit the rest is moved, unless it is too little to be worth an fsync.
  * 4. *The limit.* A WAL file longer than `journal_size_limit` is emptied (truncated) once nobody reads from it. Nothing
@@ -101,6 +104,8 @@ export class CheckpointPolicy {
   #mostAStep: number = STEP.most;
   /** Bytes that the database did not have at the last look. */
   #backlog = 0;
+  /** Bytes of the WAL that are in use, moved or not. */
+  #length = 0;
   #lookedAt = 0;
   #committedAt = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -179,8 +184,9 @@ export class CheckpointPolicy {
     if (this.#timer === undefined) this.#arm(IDLE.after);
     if (now - this.#lookedAt < LOOK_EVERY) return;
     this.#look(now);
-    // With a reader in the way as much again may pay, for by now it may be another reader.
-    const due = Math.max(this.#step, (this.#blocked?.backlog ?? 0) * 2);
+    // With a reader in the way as much again may pay, for by now it may be another reader. What is to start the WAL over
+    // needs luck, and so more tries.
+    const due = Math.max(this.#isLong ? STEP.least : this.#step, (this.#blocked?.backlog ?? 0) * 2);
     if (this.#backlog >= due) this.#ask();
   }
 
@@ -227,6 +233,11 @@ export class CheckpointPolicy {
     return this.#limit !== undefined && walSize(this.#walFile) > this.#limit;
   }
 
+  /** Steps have not started the WAL over. */
+  get #isLong(): boolean {
+    return this.#length >= 2 * this.#step;
+  }
+
   #look(now: number): void {
     this.#lookedAt = now;
     const connection = this.#connection();
@@ -234,6 +245,7 @@ export class CheckpointPolicy {
     try {
       const { pages, moved } = walState(connection.handle);
       this.#backlog = (pages - moved) * this.#bytesPerPage;
+      this.#length = pages * this.#bytesPerPage;
       // Another process has moved something: so could we.
       if (this.#blocked !== undefined && this.#backlog < this.#blocked.backlog) this.#blocked = undefined;
     } catch {
@@ -262,7 +274,7 @@ export class CheckpointPolicy {
     const truncate = over && now >= (this.#blocked?.until ?? 0);
     if (this.#backlog > HERE_AT_MOST && this.#startThread(truncate ? 'truncate' : 'passive')) return;
     if (this.#backlog > 0) {
-      const attempt = attemptHere(connection, 'passive');
+      const attempt = attemptHere(connection, this.#isLong ? 'restart' : 'passive');
       this.#adapt(attempt);
       if (!truncate || !attempt.complete) {
         this.#note(attempt);
