@@ -34,15 +34,21 @@ export async function runTransaction<T>(
     let result: T;
     try {
       await started(
-        retryBusy(`${label}: BEGIN`, deadline, () => {
-          scope.assertKept();
-          try {
-            connection.control('beginImmediate');
-          } catch (error) {
-            if (error instanceof BusyError) seat.stats.busyRetries += 1;
-            throw error;
-          }
-        }),
+        retryBusy(
+          `${label}: BEGIN`,
+          deadline,
+          () => {
+            scope.assertKept();
+            try {
+              connection.control('beginImmediate');
+            } catch (error) {
+              if (error instanceof BusyError) seat.stats.busyRetries += 1;
+              throw error;
+            }
+            lane.lock.taken();
+          },
+          () => lane.lock.refused(connection.dataVersion),
+        ),
       );
       stopWatching.push(abandonAtDeadline(scope, context));
       result = await Promise.race([run(scope), scope.abandoned]);
