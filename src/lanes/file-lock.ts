@@ -15,7 +15,7 @@
  */
 
 /** Milliseconds in which everybody should have a turn. */
-const ROUND = 16;
+const ROUND = 12;
 /** The part of the usual wait that is slept through. Above 1 waits would feed on themselves. */
 const SLEPT = 0.75;
 /** Milliseconds between two looks, and for which a lane gives way. Timers know nothing shorter. */
