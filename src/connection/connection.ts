@@ -18,7 +18,7 @@ import { Gate } from './gate.ts';
 import { GuardedClient, refuseUnfinished } from './guarded-client.ts';
 import { type Handle, type NativeStatement } from './handle.ts';
 import { handlerDatabase } from './session.ts';
-import { translateError } from './sqlite-errors.ts';
+import { isBusy, translateError } from './sqlite-errors.ts';
 
 /** A function to run after the commit of the call that asked for it. */
 export type Effect = () => unknown;
@@ -60,6 +60,7 @@ export class Connection {
   readonly #names: Map<AnyRepository, string>;
   readonly #made = new Map<AnyRepository, Made>();
   readonly #control: Partial<Record<keyof typeof CONTROL, NativeStatement>> = {};
+  #dataVersion: NativeStatement | undefined;
   /** Handlers that were seen to run several statements, and so need a transaction for one view of the data. */
   readonly #several = new WeakSet<Handler>();
   #effects: Effect[] = [];
@@ -212,6 +213,31 @@ export class Connection {
       else statement.run();
     } catch (error) {
       throw translateError(error, { operation: CONTROL[step], handle: this.handle });
+    }
+  }
+
+  /**
+   * Takes SQLite's write lock if it is free. Somebody who looks often calls this: no error is made of a refusal.
+   *
+   * @throws translated errors of everything else
+   */
+  takeWriteLock(): boolean {
+    try {
+      (this.#control.beginImmediate ??= this.handle.prepare(CONTROL.beginImmediate)).run();
+      return true;
+    } catch (error) {
+      if (isBusy(error)) return false;
+      throw translateError(error, { operation: CONTROL.beginImmediate, handle: this.handle });
+    }
+  }
+
+  /** A number that is another one when another connection has committed; `undefined` when it cannot be had just now. */
+  get dataVersion(): number | undefined {
+    try {
+      return Number((this.#dataVersion ??= this.handle.prepare('PRAGMA data_version').pluck()).get());
+    } catch {
+      // Somebody is at work on a rollback journal.
+      return undefined;
     }
   }
 

@@ -57,6 +57,11 @@ export function isForeignKeyFailure(error: unknown): boolean {
   return isDriverError(found) && isForeignKeyError(found);
 }
 
+/** Whether another connection holds the lock that the driver was refused. */
+export function isBusy(error: unknown): boolean {
+  return isDriverError(error) && isOf(error.code, 'SQLITE_BUSY');
+}
+
 /** The first SqliteError or SluiceError under Drizzle's wrappers; the error itself if there is none. */
 function unwrap(error: unknown): unknown {
   const seen = new Set<unknown>();

@@ -1,8 +1,12 @@
 import { statSync } from 'node:fs';
 import { type Handle, type NativeStatement } from './handle.ts';
 
-/** `passive` moves what nobody still reads past, and waits for nobody. `truncate` needs the WAL to itself, and empties it. */
-export type CheckpointMode = 'passive' | 'truncate';
+/**
+ * `passive` moves what nobody still reads past, and holds off nobody. `restart` also keeps writers out while it does, if none
+ * is at work, so that the next one starts the WAL from its beginning; else it is passive. `truncate` needs the WAL to
+ * itself, and empties it.
+ */
+export type CheckpointMode = 'passive' | 'restart' | 'truncate';
 
 /** How far the checkpoints of a WAL have come. */
 export interface WalState {
@@ -13,6 +17,8 @@ export interface WalState {
   /** How many of them are in the database as well. */
   readonly moved: number;
 }
+
+const MODES = { passive: 'PASSIVE', restart: 'RESTART', truncate: 'TRUNCATE' } as const;
 
 /** The WAL's frame header beside each page. */
 const FRAME_HEADER = 24;
@@ -25,7 +31,7 @@ const FRAME_HEADER = 24;
  * @see https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
  */
 export function checkpoint(handle: Handle, mode: CheckpointMode): WalState {
-  return stateOf(handle.prepare(`PRAGMA wal_checkpoint(${mode === 'passive' ? 'PASSIVE' : 'TRUNCATE'})`).get());
+  return stateOf(handle.prepare(`PRAGMA wal_checkpoint(${MODES[mode]})`).get());
 }
 
 /** Looks how far the checkpoints of a handle's WAL have come, and moves nothing. Compiled once: it is asked every few milliseconds. */

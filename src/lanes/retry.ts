@@ -7,9 +7,15 @@ import { BusyError, TimeoutError } from '../errors.ts';
  * tries; nothing ever sleeps inside SQLite.
  *
  * @param deadline on `performance.now()`'s clock
+ * @param delay milliseconds from a refusal to the next try
  * @throws {TimeoutError} when the deadline passes, with the last `BusyError` as its cause
  */
-export async function retryBusy<T>(label: string, deadline: number, step: () => T | Promise<T>): Promise<T> {
+export async function retryBusy<T>(
+  label: string,
+  deadline: number,
+  step: () => T | Promise<T>,
+  delay: (attempt: number) => number = retryDelay,
+): Promise<T> {
   const since = performance.now();
   for (let attempt = 0; ; attempt++) {
     try {
@@ -24,7 +30,7 @@ export async function retryBusy<T>(label: string, deadline: number, step: () => 
           { cause: error },
         );
       }
-      await sleep(Math.min(retryDelay(attempt), Math.max(0, deadline - performance.now())));
+      await sleep(Math.min(delay(attempt), Math.max(0, deadline - performance.now())));
     }
   }
 }

@@ -35,15 +35,21 @@ export async function runTransaction<T>(
     const stopWatching = [abandonOnAbort(scope, context)];
     let result: T;
     try {
-      await retryBusy(`${label}: BEGIN`, deadline, () => {
-        scope.assertKept();
-        try {
-          connection.control('beginImmediate');
-        } catch (error) {
-          if (error instanceof BusyError) seat.stats.busyRetries += 1;
-          throw error;
-        }
-      });
+      await retryBusy(
+        `${label}: BEGIN`,
+        deadline,
+        () => {
+          scope.assertKept();
+          try {
+            connection.control('beginImmediate');
+          } catch (error) {
+            if (error instanceof BusyError) seat.stats.busyRetries += 1;
+            throw error;
+          }
+          lane.lock.taken();
+        },
+        () => lane.lock.refused(connection.dataVersion),
+      );
       outcome = 'rolled-back';
       stopWatching.push(abandonAtDeadline(scope, context));
       result = await Promise.race([run(scope), scope.abandoned]);

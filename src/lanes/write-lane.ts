@@ -9,7 +9,8 @@
  * 3. While something is left in the queue the event loop turns between two batches, and also when the lane has been busy for
  *    a time slice, so that timers and I/O run however many callers there are. A turn costs a lone caller a tenth of a durable
  *    write, so it is not taken for nothing.
- * 4. While another process holds the lock, the head waits and BEGIN is tried again, with jitter, until its deadline.
+ * 4. While another process holds the lock, the head waits and BEGIN is tried again until its deadline; `file-lock.ts` says
+ *    when, and when the lane leaves the lock to others.
  * 5. The WAL's checkpoints run between two batches, after the loop has turned, so that nobody's answer waits for one.
  * 6. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
@@ -17,20 +18,13 @@ import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
 import { abortError, timerDelay } from '../context/context.ts';
 import { type Tenancy, type Tenant } from '../context/holders.ts';
-import {
-  BusyError,
-  describeHolder,
-  type Holder,
-  InternalError,
-  type Outcome,
-  QueueFullError,
-  TimeoutError,
-} from '../errors.ts';
+import { describeHolder, type Holder, InternalError, type Outcome, QueueFullError, TimeoutError } from '../errors.ts';
 import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { Batch, type BatchEnd, commitBatch, undo } from './batch.ts';
 import { runAlone } from './lone-call.ts';
 import { Fifo } from './fifo.ts';
+import { FileLock } from './file-lock.ts';
 import { type Seat } from './seat.ts';
 import { type WriteCall } from './write-call.ts';
 
@@ -79,6 +73,8 @@ export class WriteLane implements Tenancy {
   readonly name: string;
   /** Keeps the WAL in bounds; `undefined` where there is none. */
   readonly checkpoints: CheckpointPolicy | undefined;
+  /** Against the writers of other processes. */
+  readonly lock = new FileLock();
   readonly #queue = new Fifo<LaneEntry>();
   #holder: LaneHolder | undefined;
   /** The lane is running, or somebody is on the way to run it. */
@@ -204,6 +200,7 @@ export class WriteLane implements Tenancy {
     if (this.#holder === undefined) throw new InternalError('the write lane was released while nobody held it');
     const { seat } = this.#holder;
     this.#holder = undefined;
+    this.lock.released();
     this.checkpoints?.committed();
     if ((this.#queue.length === 0 && this.#chore === undefined) || this.#scheduled) return;
     if (this.#isHogging(seat)) this.#runAfterTheLoopTurned();
@@ -223,7 +220,13 @@ export class WriteLane implements Tenancy {
 
   /** A handler that is running on the connection, and calls the api, is company too. */
   #isAlone({ method, seat }: WriteCall): boolean {
-    return this.#alone >= ALONE && !this.#ranAtOnce && method.mode === 'sync' && !seat.connection.busy;
+    return (
+      this.#alone >= ALONE &&
+      !this.#ranAtOnce &&
+      method.mode === 'sync' &&
+      !seat.connection.busy &&
+      this.lock.pause === 0
+    );
   }
 
   #runAfterThisTick(): void {
@@ -240,9 +243,9 @@ export class WriteLane implements Tenancy {
     if (this.length > 0) this.#watchAll();
   }
 
-  #runWhenTheLockMayBeFree(): void {
+  #runIn(delay: number): void {
     this.#scheduled = true;
-    setTimeout(this.#run, retryDelay(this.#refusals++));
+    setTimeout(this.#run, delay);
     this.#watchAll();
   }
 
@@ -255,6 +258,11 @@ export class WriteLane implements Tenancy {
     while (this.#holder === undefined) {
       const entry = this.#peek();
       if (entry === undefined) break;
+      const pause = entry.kind === 'call' || entry.kind === 'turn' ? this.lock.pause : 0;
+      if (pause > 0) {
+        this.#runIn(pause);
+        return;
+      }
       if (entry.kind === 'call') {
         if (this.#begin(entry.seat)) this.#runBatch(entry.seat);
         return;
@@ -311,19 +319,20 @@ export class WriteLane implements Tenancy {
   /** Opens a transaction for the head of the queue. Where it cannot be had the lane is on its way to try again. */
   #begin(seat: Seat): boolean {
     try {
-      seat.connection.control('beginImmediate');
-    } catch (error) {
-      if (error instanceof BusyError) {
+      if (!seat.connection.takeWriteLock()) {
         seat.stats.busyRetries += 1;
-        this.#runWhenTheLockMayBeFree();
-      } else {
-        // BEGIN itself failed, for example because the disk did: the head learns it, and the next one tries anew.
-        this.#take()?.reject(error, 'not-started');
-        this.#runAfterTheLoopTurned();
+        this.#refusals += 1;
+        this.#runIn(this.lock.refused(seat.connection.dataVersion));
+        return false;
       }
+    } catch (error) {
+      // BEGIN itself failed, for example because the disk did: the head learns it, and the next one tries anew.
+      this.#take()?.reject(error, 'not-started');
+      this.#runAfterTheLoopTurned();
       return false;
     }
     this.#refusals = 0;
+    this.lock.taken();
     if (batchChannel.start.hasSubscribers) batchChannel.start.publish({ queued: this.length });
     return true;
   }
@@ -352,6 +361,7 @@ export class WriteLane implements Tenancy {
       batchChannel.end.publish({ outcome: 'done', calls: 1, duration: performance.now() - since });
     }
     this.#holder = undefined;
+    this.lock.released();
     if ('error' in end && seat.connection.inTransaction) seat.replace();
     seat.stats.batches += 1;
     seat.stats.batchSize.record(1);
@@ -416,6 +426,7 @@ export class WriteLane implements Tenancy {
     }
     if (batchChannel.end.hasSubscribers) batchChannel.end.publish(this.#trace(end));
     this.#holder = undefined;
+    this.lock.released();
     this.#refusals = 0;
     if (seat.connection.inTransaction) seat.replace();
     seat.stats.batches += 1;

@@ -61,6 +61,6 @@ function result(
   thread: boolean,
 ): Attempt {
   const moved = state !== undefined && state.moved === state.pages;
-  const complete = moved && (mode === 'passive' || (!state.busy && state.pages === 0));
+  const complete = moved && (mode !== 'truncate' || (!state.busy && state.pages === 0));
   return { mode, state, error, complete, duration, thread };
 }

@@ -8,6 +8,9 @@
  *    From some MiB on it asks the lane for a moment between two batches, when the callers have their answers, and runs a
  *    passive checkpoint there. The next writer then starts the WAL from its beginning; the file keeps its length, because
  *    writing over it is cheaper than letting it grow again.
+ *    A passive checkpoint holds off nobody, so other processes that commit meanwhile keep the WAL from being empty, and it
+ *    would grow for as long as they do. When two steps have not started it over, the next takes the writers' lock if that
+ *    is free (`restart`): then nothing is added meanwhile.
  * 2. *The size of a step* follows the disk, so that one takes about {@link STEP_TIME} milliseconds.
  * 3. *Idle.* A while after the last commit the rest is moved, unless it is too little to be worth an fsync.
  * 4. *The limit.* A WAL file longer than `journal_size_limit` is emptied (truncated) once nobody reads from it. Nothing
@@ -34,10 +37,10 @@ const MIB = 1024 * 1024;
 const LOOK_EVERY = 5;
 /** Milliseconds that a step may hold the event loop. */
 const STEP_TIME = 8;
-/** Bytes of a step. With fewer the fsync would cost more than the pages. */
-const STEP = { least: MIB, most: 16 * MIB } as const;
-/** More bytes than this are moved, or cut off, in a thread. */
-const HERE_AT_MOST = 32 * MIB;
+/** Bytes of a step. With fewer the fsync would cost more than the pages; with more, pages that are written again and again are moved once. */
+const STEP = { least: MIB, first: 4 * MIB, most: 12 * MIB } as const;
+/** More bytes than this, and than a step, are moved, or cut off, in a thread. */
+const HERE_AT_MOST = 8 * MIB;
 /** Milliseconds without a commit until the rest is moved, and from how many bytes on it is. */
 const IDLE = { after: 1000, least: MIB / 4 } as const;
 /** Milliseconds until the next try while something is in the way: the first pause, and the longest. */
@@ -98,10 +101,12 @@ export class CheckpointPolicy {
   #gauge: WalGauge | undefined;
   #limit: number | undefined;
   #bytesPerPage = 0;
-  #step: number = STEP.most;
+  #step: number = STEP.first;
   #mostAStep: number = STEP.most;
   /** Bytes that the database did not have at the last look. */
   #backlog = 0;
+  /** Bytes of the WAL that are in use, moved or not. */
+  #length = 0;
   #lookedAt = 0;
   #committedAt = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -181,8 +186,9 @@ export class CheckpointPolicy {
     if (this.#timer === undefined) this.#arm(IDLE.after);
     if (now - this.#lookedAt < LOOK_EVERY) return;
     this.#look(now);
-    // With a reader in the way as much again may pay, for by now it may be another reader.
-    const due = Math.max(this.#step, (this.#blocked?.backlog ?? 0) * 2);
+    // With a reader in the way as much again may pay, for by now it may be another reader. What is to start the WAL over
+    // needs luck, and so more tries.
+    const due = Math.max(this.#isLong ? STEP.least : this.#step, (this.#blocked?.backlog ?? 0) * 2);
     if (this.#backlog >= due) this.#ask();
   }
 
@@ -198,7 +204,7 @@ export class CheckpointPolicy {
     await this.#threadEnded();
     this.#look(performance.now());
     let attempt: Attempt | undefined;
-    if (Math.max(this.#backlog, walSize(this.#walFile)) > HERE_AT_MOST && this.#startThread('truncate')) {
+    if (Math.max(this.#backlog, walSize(this.#walFile)) > this.#hereAtMost && this.#startThread('truncate')) {
       attempt = await this.#threadEnded();
     }
     if (attempt === undefined) this.#note((attempt = attemptHere(connection, 'truncate')));
@@ -209,6 +215,11 @@ export class CheckpointPolicy {
       size: walSize(this.#walFile),
       holder: oldest === undefined ? undefined : holderOf(oldest),
     };
+  }
+
+  /** A step may have become a little longer before its turn came. */
+  get #hereAtMost(): number {
+    return Math.max(HERE_AT_MOST, this.#step * 1.25);
   }
 
   #connection(): Connection | undefined {
@@ -229,6 +240,11 @@ export class CheckpointPolicy {
     return this.#limit !== undefined && walSize(this.#walFile) > this.#limit;
   }
 
+  /** Steps have not started the WAL over. */
+  get #isLong(): boolean {
+    return this.#length >= 2 * this.#step;
+  }
+
   #look(now: number): void {
     this.#lookedAt = now;
     const connection = this.#connection();
@@ -237,6 +253,7 @@ export class CheckpointPolicy {
       if (this.#gauge?.handle !== connection.handle) this.#gauge = new WalGauge(connection.handle);
       const { pages, moved } = this.#gauge.read();
       this.#backlog = (pages - moved) * this.#bytesPerPage;
+      this.#length = pages * this.#bytesPerPage;
       // Another process has moved something: so could we.
       if (this.#blocked !== undefined && this.#backlog < this.#blocked.backlog) this.#blocked = undefined;
     } catch {
@@ -263,16 +280,16 @@ export class CheckpointPolicy {
       return;
     }
     const truncate = over && now >= (this.#blocked?.until ?? 0);
-    if (this.#backlog > HERE_AT_MOST && this.#startThread(truncate ? 'truncate' : 'passive')) return;
+    if (this.#backlog > this.#hereAtMost && this.#startThread(truncate ? 'truncate' : 'passive')) return;
     if (this.#backlog > 0) {
-      const attempt = attemptHere(connection, 'passive');
+      const attempt = attemptHere(connection, this.#isLong ? 'restart' : 'passive');
       this.#adapt(attempt);
       if (!truncate || !attempt.complete) {
         this.#note(attempt);
         return;
       }
     }
-    if (!truncate || (walSize(this.#walFile) > HERE_AT_MOST && this.#startThread('truncate'))) return;
+    if (!truncate || (walSize(this.#walFile) > this.#hereAtMost && this.#startThread('truncate'))) return;
     this.#note(attemptHere(connection, 'truncate'));
   };
 

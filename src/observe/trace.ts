@@ -40,8 +40,11 @@ export interface BatchTrace {
 /** What `tracing:sluice:checkpoint:end` carries. */
 export interface CheckpointTrace {
   readonly file: string;
-  /** `passive`: moves what nobody still reads past. `truncate`: empties the WAL as well. */
-  readonly mode: 'passive' | 'truncate';
+  /**
+   * `passive`: moves what nobody still reads past. `restart`: does so with writers kept out, if none was at work.
+   * `truncate`: empties the WAL as well.
+   */
+  readonly mode: 'passive' | 'restart' | 'truncate';
   /** It ran in a thread of its own; otherwise it held this one for `duration`. */
   readonly thread: boolean;
   /** Whether nothing was left behind. */

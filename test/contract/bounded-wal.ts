@@ -1,5 +1,8 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
 import { realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
 import { ClosedError, ContextError, open, ReadOnlyError } from '../../src/index.ts';
 import { enterFile, leaveFile } from '../../src/lanes/open-files.ts';
@@ -48,6 +51,25 @@ function isMoved(dir: TempDir): boolean {
   }
 }
 
+const DRIVER = createRequire(import.meta.url).resolve('better-sqlite3');
+/** Commits a row again and again, in a thread, until that is terminated; between two the lock is free for as long. */
+const COMMITTER = `
+const { parentPort, workerData } = require('node:worker_threads');
+const Sqlite = require(workerData.driver);
+const handle = new Sqlite(workerData.file, { timeout: 20000 });
+handle.pragma('synchronous = OFF');
+handle.pragma('wal_autocheckpoint = 0');
+const add = handle.prepare("INSERT INTO notes (body) VALUES ('another')");
+parentPort.postMessage('ready');
+setInterval(() => {
+  for (let row = 0; row < 100; row++) {
+    add.run();
+    const until = performance.now() + 0.05;
+    while (performance.now() < until);
+  }
+}, 0);
+`;
+
 /** The WAL is kept in bounds, whoever writes how, and nobody waits for it. */
 export function boundedWal(strategy: StrategyUnderTest): void {
   describe('The WAL is kept in bounds', () => {
@@ -69,6 +91,25 @@ export function boundedWal(strategy: StrategyUnderTest): void {
       if (!strategy.inThread) await until('new figures', () => db.stats().wal?.size === walOf(dir));
       expect(db.stats().wal).toMatchObject({ size: walOf(dir), limit: 4 * MIB, blocked: 0 });
       expect(db.stats().wal?.checkpoints).toBeGreaterThanOrEqual(11);
+    });
+
+    //   this connection              another thread
+    //   passive checkpoint begins
+    //                                COMMIT
+    //   what it began with is moved
+    //   the next write cannot start the WAL over, because of that commit
+    test('commits of another thread during every checkpoint do not make it grow', async () => {
+      // No limit, at which the file would be cut off.
+      const db = await openNotebook(dir, strategy, { timeout: 20_000, pragmas: { journal_size_limit: -1 } });
+      const other = new Worker(COMMITTER, { eval: true, workerData: { driver: DRIVER, file: dir.file() } });
+      dir.atEnd(() => other.terminate());
+      await once(other, 'message');
+      let longest = 0;
+      for (let written = 0; written < 80; written++) {
+        await write(db, 1);
+        longest = Math.max(longest, walOf(dir));
+      }
+      expect(longest).toBeLessThan(48 * MIB);
     });
 
     test('when nothing is written any more the database soon has everything', async () => {

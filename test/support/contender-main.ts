@@ -1,6 +1,6 @@
 /**
  * Another process that writes to the same ledger as fast as it can until it is told to stop, and then says how many rows it
- * has committed: through raw better-sqlite3, or through the library itself.
+ * has committed, and how long its calls took: through raw better-sqlite3, or through the library itself.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
@@ -14,6 +14,7 @@ process.once('message', () => {
 });
 
 let rows = 0;
+const waits: number[] = [];
 if (how === 'raw') {
   const handle = new Sqlite(file, { timeout: 20_000 });
   handle.pragma('synchronous = NORMAL');
@@ -34,12 +35,15 @@ if (how === 'raw') {
   process.send?.('ready');
   const caller = async (_: unknown, at: number): Promise<void> => {
     for (let call = 0; !fight.over; call++) {
+      const since = performance.now();
       await db.api.entries.run(`${name}-${at}-${call}`, ['row', 'row']);
+      waits.push(performance.now() - since);
       rows += 2;
     }
   };
   await Promise.all(Array.from({ length: 8 }, caller));
   await db.close();
 }
-process.send?.({ rows });
-process.disconnect();
+process.send?.({ rows, waits }, () => {
+  process.disconnect();
+});
