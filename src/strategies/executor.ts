@@ -30,20 +30,20 @@ export interface Threads {
  */
 export async function startThreads(settings: Settings, path: PathFacts): Promise<Threads> {
   const { resourceLimits, readerThreads } = settings;
-  const plan = (options: object, name: string): ThreadPlan => ({
-    start: threadStart(settings, path, options),
+  const plan = (behind: boolean, options: object, name: string): ThreadPlan => ({
+    start: threadStart(settings, path, behind, options),
     name,
     resourceLimits,
     restart: path.storage.kind === 'memory' || path.storage.kind === 'temporary' ? 'never' : 'always',
   });
-  const writer = new OwningThread(plan({ migrations: text(settings.migrations) }, 'sluice'));
+  const writer = new OwningThread(plan(false, { migrations: text(settings.migrations) }, 'sluice'));
   const readers: OwningThread[] = [];
   const description = await writer.start();
   // Without WAL a reader would keep the writer from committing, and in memory it would find another database.
   const count = description.decision.facts.walObtained || settings.readonly ? readerThreads : 0;
   try {
     for (let at = 0; at < count; at++) {
-      readers.push(new OwningThread(plan({ readonly: true }, `sluice reader ${at + 1}`)));
+      readers.push(new OwningThread(plan(true, { readonly: true }, `sluice reader ${at + 1}`)));
     }
     await Promise.all(readers.map((reader) => reader.start()));
   } catch (error) {
@@ -139,11 +139,12 @@ function callThrough(
   return client;
 }
 
-function threadStart(settings: Settings, { file }: PathFacts, options: object): ThreadStart {
+function threadStart(settings: Settings, { file }: PathFacts, behind: boolean, options: object): ThreadStart {
   const { url, repositories, durability, readers, timeout, maxQueue, batch, pragmas, readonly } = settings;
   return {
     registry: url,
     names: Object.keys(repositories),
+    behind,
     options: { file, durability, readers, timeout, maxQueue, batch, pragmas, readonly, ...options },
   };
 }
