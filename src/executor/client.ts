@@ -6,21 +6,13 @@
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { CallSite } from '../context/call-site.ts';
-import { abortError, type Ambient, labelOf, tenantsOf, timerDelay } from '../context/context.ts';
+import { abortError, type Ambient, labelOf, tenantsOf } from '../context/context.ts';
 import { type Tenancy, waitInside } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
-import {
-  AbortError,
-  ExecutorError,
-  type Holder,
-  OptionError,
-  type Outcome,
-  QueueFullError,
-  TimeoutError,
-} from '../errors.ts';
+import { AbortError, ExecutorError, OptionError, QueueFullError, TimeoutError } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
-import { appendFrames, cannotCross, lostError, nameSite, outcomeOf, overdueError } from './client-errors.ts';
+import { lostError, nameSite, outcomeOf } from './client-errors.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
@@ -28,20 +20,25 @@ import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
 import { type FarConnections, FarLanes, type Needs } from './far-lanes.ts';
+import { InFlight } from './in-flight.ts';
 import { Outbox } from './outbox.ts';
-import { Failure, Pending } from './pending.ts';
-import { type Answer, type Line, type Request, type SentContext, type SentStep, toShared } from './protocol.ts';
+import { Failure, Pending, type PendingParts, type SentCall } from './pending.ts';
+import { type Answer, type Line, type Request, type SentStep } from './protocol.ts';
+import { Overdue } from './overdue.ts';
+import { Pace } from './pace.ts';
 import { RemoteScope } from './remote-scope.ts';
-import { CannotCross, pack, unpack } from './values.ts';
-import { COMMITTED, GIVEN_UP, newPage, type Page, QUEUED, RUNNING, Words } from './words.ts';
+import { unpack } from './values.ts';
+import { isBegin, type PackedArguments, packArguments, put, sentContext } from './requests.ts';
+import { Reader } from './wire.ts';
+import { commitTime, COMMITTED, type Page, QUEUED } from './words.ts';
 
 /** Milliseconds after a deadline in which the server's own answer is awaited: it says more than can be known here. */
 const GRACE = 100;
-/** Milliseconds that a commit may take beyond its caller's deadline before it is left to itself. */
-const COMMIT_GRACE = 1000;
-
 /** What a call is expected to take, in ms, of which nothing else is known. */
 const USUAL_COST = 0.02;
+
+/** What is said of a request beside what is sent. */
+type Described = 'label' | 'access' | 'scope' | 'cost' | 'endWait';
 
 /** Bounds of one client. */
 export interface ClientLimits {
@@ -49,7 +46,7 @@ export interface ClientLimits {
   readonly timeout: number;
   /** Requests in flight at most. */
   readonly inFlight: number;
-  /** What calls took that kept a thread busy long, in ms, by their labels: shared by the clients of one database. */
+  /** What calls took the last time, in ms, by their labels: shared by the clients of one database. */
   readonly costs: Map<string, number>;
   /** How its server's connections are held. */
   readonly connections: FarConnections;
@@ -62,43 +59,59 @@ export class PortClient {
   readonly page: Page;
   readonly #limits: ClientLimits;
   readonly #lanes: FarLanes;
-  /** Brings the next port: keeps the process alive while somebody waits, like the port itself. */
-  readonly #keeper: MessagePort | undefined;
+  readonly #inFlight: InFlight;
+  readonly #overdue: Overdue;
   #holding = 0;
-  #load = 0;
-  readonly #words: Words;
-  readonly #pages: Page[];
-  readonly #pending = new Map<number, Pending>();
   #lastId = 0;
   /** The numbers of the cursors that have begun here. */
   readonly #cursors = new WeakMap<Cursor, number>();
   #lastCursor = 0;
-  #waiting = 0;
   #port: MessagePort | undefined;
   #outbox: Outbox<Request> | undefined;
+  readonly #pace = new Pace();
+  /** Requests in the outbox, and whether one of them writes. */
+  #unsent = 0;
+  #unsentWrite = false;
+  readonly #listener = {
+    message: (answer: Answer): void => {
+      this.#hear(answer);
+    },
+    value: (id: number, value: unknown): void => {
+      const pending = this.#inFlight.get(id);
+      if (pending !== undefined) this.#value(pending, value, undefined);
+    },
+  };
+  #reader = new Reader<Answer, never>(this.#listener);
   #refusal: ((label: string) => Error) | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #timerAt = Infinity;
-  #idle: (() => void)[] = [];
   #stats: StrategyStats | undefined;
 
+  /** @param keeper brings the next port: keeps the process alive while somebody waits, like the port itself */
   constructor(page: Page, limits: ClientLimits, keeper?: MessagePort) {
     this.page = page;
-    this.#keeper = keeper;
-    this.#pages = [page];
-    this.#words = new Words(this.#pages);
+    this.#inFlight = new InFlight(page, (busy) => {
+      for (const port of [this.#port, keeper]) {
+        if (busy) port?.ref();
+        else port?.unref();
+      }
+    });
     this.#limits = limits;
     this.#lanes = new FarLanes(limits.connections);
+    this.#overdue = new Overdue(this.#inFlight, this.#lanes, () => this.#port !== undefined);
   }
 
   /** Requests that somebody waits for. */
   get waiting(): number {
-    return this.#waiting;
+    return this.#inFlight.waiting;
   }
 
   /** Milliseconds that what is in flight is expected to keep the thread busy. */
   get load(): number {
-    return this.#load;
+    return this.#inFlight.load;
+  }
+
+  /** Milliseconds that a call of this method took the last time; of most it is known only that it was next to nothing. */
+  costOf({ label }: Method): number | undefined {
+    return this.#limits.costs.get(label);
   }
 
   /** Transactions whose callbacks run. */
@@ -120,14 +133,22 @@ export class PortClient {
   attach({ port }: Pick<Line, 'port'>): void {
     if (this.#port !== undefined) this.lost(undefined);
     this.#port = port;
-    const outbox = new Outbox<Request>(port, (request, error) => {
-      this.#cannotSend(request, error);
-    });
+    const outbox = new Outbox<Request>(
+      port,
+      (request, error) => {
+        this.#cannotSend(request, error);
+      },
+      () => {
+        this.#left('end of the turn');
+      },
+    );
     this.#outbox = outbox;
+    this.#reader = new Reader(this.#listener);
+    this.#unsent = 0;
     port.on('message', this.#receive);
-    if (this.#waiting === 0) port.unref();
-    for (const page of this.#pages.slice(1)) outbox.push(['page', page]);
-    for (const { parts, settled } of this.#pending.values()) if (!settled) outbox.push(parts.request);
+    if (this.#inFlight.waiting === 0) port.unref();
+    for (const page of this.#inFlight.pages.slice(1)) outbox.push(['page', page]);
+    for (const { parts, settled } of this.#inFlight.all()) if (!settled) put(outbox, parts);
   }
 
   /** The server is gone. What it had begun is rejected with its outcome; the rest waits for {@link attach}. */
@@ -139,16 +160,16 @@ export class PortClient {
     this.#port.close();
     this.#port = undefined;
     this.#outbox = undefined;
-    for (const pending of [...this.#pending.values()]) this.#settleLost(pending, cause);
+    for (const pending of this.#inFlight.all()) this.#settleLost(pending, cause);
   }
 
   /** Rejects what is waiting, and whatever comes. */
   refuse(reason: (label: string) => Error): void {
     this.#refusal ??= reason;
-    for (const pending of [...this.#pending.values()]) {
-      const state = this.#words.read(pending.parts.word);
-      this.#release(pending, reason(pending.parts.label), state === QUEUED ? 'not-started' : outcomeOf(state));
-      this.#forget(pending);
+    for (const pending of this.#inFlight.all()) {
+      const state = this.#inFlight.stateOf(pending);
+      this.#inFlight.release(pending, reason(pending.parts.label), state === QUEUED ? 'not-started' : outcomeOf(state));
+      this.#inFlight.forget(pending);
     }
   }
 
@@ -156,37 +177,27 @@ export class PortClient {
   close(): void {
     this.#outbox?.flush();
     this.#port?.close();
-    clearTimeout(this.#timer);
+    this.#overdue.stop();
   }
 
-  async call(method: Method, args: readonly unknown[], context: Ambient | undefined, scope = 0): Promise<unknown> {
-    const pending = this.submit(method, args, context, scope);
-    const answer = await pending.answered;
-    if (answer instanceof Failure) throw answer.make(new Error());
-    return answer;
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined, scope = 0): Promise<unknown> {
+    try {
+      return this.submit(method, args, context, scope).promise();
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** Sends a call. @throws what refuses it before it is sent */
   submit(method: Method, args: readonly unknown[], context: Ambient | undefined, scope: number): Pending {
-    const { repository, name, label, access } = method;
+    const { label, access } = method;
     this.#admit(label, access);
-    let packed: ReturnType<typeof pack>;
-    try {
-      packed = pack(args, 'argument');
-    } catch (error) {
-      throw error instanceof CannotCross ? cannotCross(label, error) : error;
-    }
+    const { value, buffers } = packArguments(label, args);
     const endWait = scope === 0 ? this.#waitAround(access, label, context) : undefined;
-    const id = ++this.#lastId;
-    const word = this.#word();
-    const values = packed.value as readonly unknown[];
-    const sent = sentContext(context);
+    const [id, word] = [++this.#lastId, this.#word()];
+    const what: SentCall = { kind: 'call', method, args: value, buffers, sent: sentContext(context) };
     const cost = this.#limits.costs.get(label) ?? USUAL_COST;
-    return this.#send(
-      ['call', id, word, scope, repository, name, values, packed.buffers, sent],
-      { label: labelOf(context, label), access, scope, cost, endWait },
-      context,
-    );
+    return this.#send({ id, word, what, label: labelOf(context, label), access, scope, cost, endWait }, context);
   }
 
   /** Runs a callback as a transaction or snapshot of the server's, inside `outer` if there is one. */
@@ -209,15 +220,17 @@ export class PortClient {
     const endWait = outer === undefined ? this.#waitAround(access, name, context) : undefined;
     const id = ++this.#lastId;
     const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
-    const scopeId = outer?.id ?? 0;
-    const request = ['begin', id, this.#word(), scopeId, what, sentContext(context), holding?.label] as const;
-    const pending = this.#send(request, { label, access, scope: scopeId, cost: USUAL_COST, endWait }, context);
+    const [word, scopeId] = [this.#word(), outer?.id ?? 0];
+    const request = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
+    const about = { id, word, what: request, label, access, scope: scopeId, cost: USUAL_COST, endWait } as const;
+    const pending = this.#send(about, context);
     pending.wanted = holding?.wanted;
-    const first = await Promise.race([pending.begun, pending.answered]);
+    const answered = pending.answered();
+    const first = await Promise.race([pending.begun(), answered]);
     if (first instanceof Failure) throw first.make(new Error());
 
     const scope = new RemoteScope(this, id, label, outer);
-    const ended = pending.answered.then((answer): never => {
+    const ended = answered.then((answer): never => {
       const error = answer instanceof Failure ? answer.make(new Error()) : new ExecutorError(`${label}: ended early`);
       scope.abandon();
       throw error;
@@ -233,7 +246,7 @@ export class PortClient {
     } catch (error) {
       scope.end();
       if (!pending.settled) this.#outbox?.push(['end', id, 'undo']);
-      await pending.answered;
+      await answered;
       // Where it ended under its callback, the server has said what became of it.
       throw access === 'read' || scope.abandoned ? error : withOutcome(error, 'rolled-back');
     } finally {
@@ -241,7 +254,7 @@ export class PortClient {
       if (access === 'write') this.#holding -= 1;
     }
     if (!pending.settled) this.#outbox?.push(['end', id, 'commit']);
-    const answer = await pending.answered;
+    const answer = await answered;
     if (answer instanceof Failure) throw answer.make(new Error());
     return result;
   }
@@ -252,47 +265,53 @@ export class PortClient {
     const { repository, name, label } = method;
     this.#admit(label, 'read');
     let number = this.#cursors.get(cursor);
-    let packed: ReturnType<typeof pack> | undefined;
+    let packed: PackedArguments | undefined;
     if (number === undefined) {
-      try {
-        packed = pack(args, 'argument');
-      } catch (error) {
-        throw error instanceof CannotCross ? cannotCross(label, error) : error;
-      }
+      packed = packArguments(label, args);
       number = ++this.#lastCursor;
       this.#cursors.set(cursor, number);
     }
-    const first = packed?.value as readonly unknown[] | undefined;
     const endWait = scope === 0 ? this.#waitAround('step', label, context) : undefined;
     const [id, word, sent] = [++this.#lastId, this.#word(), sentContext(context)];
-    const answer = await this.#send(
-      ['advance', id, word, scope, number, how, repository, name, first, packed?.buffers, sent],
-      { label: labelOf(context, label), access: 'read', scope, cost: USUAL_COST, endWait },
-      context,
-    ).answered;
+    const { value: first, buffers } = packed ?? {};
+    const what = ['advance', id, word, scope, number, how, repository, name, first, buffers, sent] as const;
+    const about = {
+      id,
+      word,
+      what,
+      label: labelOf(context, label),
+      access: 'read',
+      scope,
+      cost: USUAL_COST,
+      endWait,
+    } as const;
+    const answer = await this.#send(about, context).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
     const { items, done, failure } = answer as SentStep;
     if (failure === undefined) return { items, done };
-    return { items, done, failure: { error: decodeError(failure, new Error(), this.#limits.errors) } };
+    return {
+      items,
+      done,
+      failure: { error: decodeError(failure, new Error(), this.#limits.errors) },
+    };
   }
 
   /** Asks for a checkpoint. */
   async checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
     this.#admit('checkpoint', 'write');
     const endWait = this.#waitAround('write', 'checkpoint', context);
-    const request = ['checkpoint', ++this.#lastId, this.#word(), sentContext(context)] as const;
+    const [id, word] = [++this.#lastId, this.#word()];
+    const what = ['checkpoint', id, word, sentContext(context)] as const;
     const label = labelOf(context, 'checkpoint');
-    const about = { label, access: 'write', scope: 0, cost: USUAL_COST, endWait } as const;
-    const answer = await this.#send(request, about, context).answered;
+    const about = { id, word, what, label, access: 'write', scope: 0, cost: USUAL_COST, endWait } as const;
+    const answer = await this.#send(about, context).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
     return answer as CheckpointReport;
   }
 
   /** What has begun and has not ended, by name. */
   running(): readonly string[] {
-    return [...this.#pending.values()]
-      .filter(({ settled, parts }) => !settled && parts.scope === 0 && this.#words.read(parts.word) !== QUEUED)
-      .map(({ parts }) => parts.label);
+    return this.#inFlight.running();
   }
 
   /** What a close waits for, as far as this thread holds it. */
@@ -300,24 +319,20 @@ export class PortClient {
     return this.#lanes.taken();
   }
 
-  /** Resolves when nobody waits for anything. Whoever can give something back early is asked to. */
+  /** Resolves when nobody waits for anything. */
   idle(): Promise<void> {
-    if (this.#waiting === 0) return Promise.resolve();
-    for (const pending of this.#pending.values()) pending.wanted?.();
-    return new Promise((resolve) => {
-      this.#idle.push(resolve);
-    });
+    return this.#inFlight.idle();
   }
 
   /** Gives up on everything that can still be given up. */
   abandon(reason: (label: string) => Error): void {
-    for (const pending of [...this.#pending.values()]) {
+    for (const pending of this.#inFlight.all()) {
       if (pending.settled || pending.parts.scope !== 0) continue;
-      const { label, id, request } = pending.parts;
-      const outcome = this.#giveUp(pending);
+      const { label, id, what } = pending.parts;
+      const outcome = this.#inFlight.giveUp(pending);
       if (outcome === undefined) continue;
-      if (request[0] === 'begin') this.#outbox?.push(['end', id, 'undo']);
-      this.#release(pending, reason(label), outcome);
+      if (isBegin(what)) this.#outbox?.push(['end', id, 'undo']);
+      this.#inFlight.release(pending, reason(label), outcome);
     }
   }
 
@@ -326,7 +341,7 @@ export class PortClient {
     const port = this.#port;
     if (port === undefined) return;
     for (;;) {
-      const received = receiveMessageOnPort(port) as { message: readonly Answer[] } | undefined;
+      const received = receiveMessageOnPort(port) as { message: readonly unknown[] } | undefined;
       if (received === undefined) return;
       this.#receive(received.message);
     }
@@ -339,7 +354,7 @@ export class PortClient {
 
   /** Looks whether a request is overdue, for whoever waits without an event loop. */
   expire(): void {
-    this.#expire();
+    this.#overdue.look();
   }
 
   #admit(label: string, access: 'read' | 'write'): void {
@@ -348,7 +363,7 @@ export class PortClient {
       throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
     const { inFlight } = this.#limits;
-    if (this.#pending.size < inFlight) return;
+    if (this.#inFlight.size < inFlight) return;
     throw new QueueFullError(
       `${label}: ${inFlight} calls are on their way to the thread that owns the database already; ` +
         'slow the callers down, or raise the option "maxQueue"',
@@ -365,37 +380,24 @@ export class PortClient {
   }
 
   #word(): number {
-    const word = this.#words.take();
-    if (word !== undefined) return word;
-    const page = newPage();
-    this.#pages.push(page);
-    this.#words.add(page);
-    this.#outbox?.push(['page', page]);
-    return this.#word();
+    return this.#inFlight.word((page) => {
+      this.#outbox?.push(['page', page]);
+    });
   }
 
-  #send(
-    request: Pending['parts']['request'],
-    { label, access, scope, cost, endWait }: Pick<Pending['parts'], 'label' | 'access' | 'scope' | 'cost' | 'endWait'>,
-    context: Ambient | undefined,
-  ): Pending {
-    const [, id, word] = request;
+  #send(about: Pick<PendingParts, 'id' | 'word' | 'what' | Described>, context: Ambient | undefined): Pending {
+    const { id, word, what, label, access, scope, cost, endWait } = about;
     const since = performance.now();
     const bounded = context?.deadline !== undefined;
     const deadline = context?.deadline ?? since + this.#limits.timeout;
     const signal = context?.signal;
     const pending = new Pending(
-      { id, word, label, access, scope, request, signal, since, deadline, bounded, cost, endWait },
+      { id, word, label, access, scope, what, signal, since, deadline, bounded, cost, endWait },
       GRACE,
     );
-    this.#pending.set(id, pending);
-    this.#load += cost;
-    if (this.#waiting++ === 0) {
-      this.#port?.ref();
-      this.#keeper?.ref();
-    }
-    this.#outbox?.push(request);
-    this.#watch(pending.giveUpAt);
+    this.#inFlight.add(pending);
+    this.#push(pending);
+    this.#overdue.watch(pending.giveUpAt);
     if (signal !== undefined) {
       const abort = (): void => {
         this.#aborted(pending, signal);
@@ -406,41 +408,67 @@ export class PortClient {
     return pending;
   }
 
-  readonly #receive = (batch: readonly Answer[]): void => {
-    for (const answer of batch) {
-      if (answer[0] === 'stats') {
-        this.#stats = answer[1];
-        continue;
-      }
-      const pending = this.#pending.get(answer[1]);
-      if (pending === undefined) continue;
-      switch (answer[0]) {
-        case 'begun':
-          if (pending.settled) this.#outbox?.push(['end', answer[1], 'undo']);
-          else pending.start();
-          break;
-        case 'wanted':
-          pending.wanted?.();
-          break;
-        case 'value':
-          this.#learn(pending, answer[4]);
-          this.#settle(pending, answer[3] === undefined ? answer[2] : unpack(answer[2], answer[3]));
-          this.#forget(pending);
-          break;
-        case 'error':
-          this.#settle(pending, this.#failure(pending, answer[2]));
-          this.#forget(pending);
-      }
-    }
+  #push({ parts }: Pending): void {
+    const outbox = this.#outbox;
+    if (outbox === undefined) return;
+    put(outbox, parts);
+    if (this.#unsent++ === 0) this.#pace.began(parts.since);
+    if (parts.access === 'write') this.#unsentWrite = true;
+    // What is in flight beside these keeps the server busy.
+    if (this.#inFlight.size !== this.#unsent) return;
+    const commit = this.#unsentWrite ? (commitTime(this.page) ?? Infinity) : 0;
+    if (!this.#pace.isDue(this.#unsent, commit)) return;
+    this.#left('ahead');
+    outbox.sendAhead();
+  }
+
+  #left(when: 'ahead' | 'end of the turn'): void {
+    this.#pace.left(this.#unsent, when);
+    this.#unsent = 0;
+    this.#unsentWrite = false;
+  }
+
+  readonly #receive = (batch: readonly unknown[]): void => {
+    this.#inFlight.heard();
+    this.#reader.read(batch);
   };
 
+  #value(pending: Pending, value: unknown, took: number | undefined): void {
+    const { what } = pending.parts;
+    if ('kind' in what) this.#learn(what.method.label, took);
+    this.#inFlight.settle(pending, value);
+    this.#inFlight.forget(pending);
+  }
+
+  #hear(answer: Answer): void {
+    if (answer[0] === 'stats') {
+      this.#stats = answer[1];
+      return;
+    }
+    const pending = this.#inFlight.get(answer[1]);
+    if (pending === undefined) return;
+    switch (answer[0]) {
+      case 'begun':
+        if (pending.settled) this.#outbox?.push(['end', answer[1], 'undo']);
+        else pending.start();
+        break;
+      case 'wanted':
+        pending.wanted?.();
+        break;
+      case 'value':
+        this.#value(pending, answer[3] === undefined ? answer[2] : unpack(answer[2], answer[3]), answer[4]);
+        break;
+      case 'error':
+        this.#inFlight.settle(pending, this.#failure(pending, answer[2]));
+        this.#inFlight.forget(pending);
+    }
+  }
+
   /** Remembers which calls are long, so that others are not sent behind them. */
-  #learn({ parts: { request } }: Pending, took: number | undefined): void {
+  #learn(label: string, took: number | undefined): void {
     const { costs } = this.#limits;
-    if (request[0] !== 'call' || (took === undefined && costs.size === 0)) return;
-    const label = `${request[4]}.${request[5]}`;
-    if (took === undefined) costs.delete(label);
-    else costs.set(label, took);
+    const cost = took ?? USUAL_COST;
+    if (costs.get(label) !== cost) costs.set(label, cost);
   }
 
   #failure({ parts: { signal } }: Pending, encoded: EncodedError): Failure {
@@ -456,46 +484,19 @@ export class PortClient {
     });
   }
 
-  /** Gives its caller an answer. Its word stays taken until {@link forget}. */
-  #settle(pending: Pending, answer: unknown): void {
-    if (pending.settled) return;
-    pending.settle(answer);
-    if (--this.#waiting > 0) return;
-    this.#port?.unref();
-    this.#keeper?.unref();
-    if (this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve();
-  }
-
-  #forget(pending: Pending): void {
-    if (!this.#pending.delete(pending.parts.id)) return;
-    this.#words.give(pending.parts.word);
-    this.#load = this.#pending.size === 0 ? 0 : this.#load - pending.parts.cost;
-  }
-
-  #release(pending: Pending, error: Error, outcome: Outcome): void {
-    const write = pending.parts.access === 'write';
-    this.#settle(
-      pending,
-      new Failure((caller) => {
-        appendFrames(error, caller);
-        return write ? withOutcome(error, outcome) : error;
-      }),
-    );
-  }
-
   #settleLost(pending: Pending, cause: unknown): void {
-    const { label, word, scope, access, request } = pending.parts;
-    const state = this.#words.read(word);
+    const { label, scope, access, what } = pending.parts;
+    const state = this.#inFlight.stateOf(pending);
     if (!pending.settled) {
       if (state === QUEUED && scope === 0) return;
-      if (request[0] === 'begin' && state === COMMITTED) {
-        this.#settle(pending, undefined);
+      if (isBegin(what) && state === COMMITTED) {
+        this.#inFlight.settle(pending, undefined);
       } else {
         const error = lostError(label, access, state, cause);
-        this.#release(pending, error, outcomeOf(state));
+        this.#inFlight.release(pending, error, outcomeOf(state));
       }
     }
-    this.#forget(pending);
+    this.#inFlight.forget(pending);
   }
 
   #aborted(pending: Pending, signal: AbortSignal): void {
@@ -504,92 +505,16 @@ export class PortClient {
     pending.givingUp = () => abortError(label, signal);
     this.#outbox?.push(['abort', id]);
     pending.giveUpAt = this.#port === undefined ? 0 : performance.now() + GRACE;
-    if (this.#port === undefined) this.#expire();
-    else this.#watch(pending.giveUpAt);
-  }
-
-  /** Sees to it that somebody looks at the requests at this time. */
-  #watch(at: number): void {
-    if (at >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
-    this.#timer = setTimeout(this.#expire, timerDelay(at - performance.now()) + 1);
-    // A request in flight keeps the process alive by its port.
-    this.#timer.unref();
-  }
-
-  readonly #expire = (): void => {
-    this.#timerAt = Infinity;
-    const now = performance.now();
-    let next = Infinity;
-    for (const pending of [...this.#pending.values()]) {
-      if (pending.settled) continue;
-      const waits = pending.giveUpAt > now || this.#overdue(pending, now);
-      if (waits) next = Math.min(next, pending.giveUpAt);
-    }
-    if (next < Infinity) this.#watch(next);
-  };
-
-  /** Its deadline, or its signal, has passed, and the server has not said so: it is busy, or not there. Whether it waits on. */
-  #overdue(pending: Pending, now: number): boolean {
-    const { word, bounded, scope } = pending.parts;
-    const { givingUp } = pending;
-    const state = this.#words.read(word);
-    // Inside a transaction what runs is kept or undone with it: it is the transaction that is given up.
-    const goesOn = scope !== 0 || (!bounded && givingUp === undefined);
-    if (state === RUNNING && goesOn) {
-      pending.giveUpAt = Infinity;
-      return true;
-    }
-    let outcome = this.#giveUp(pending);
-    if (outcome === undefined) {
-      if (now < pending.parts.deadline + COMMIT_GRACE) {
-        pending.giveUpAt = pending.parts.deadline + COMMIT_GRACE;
-        return true;
-      }
-      outcome = outcomeOf(this.#words.read(word));
-    }
-    this.#release(
-      pending,
-      givingUp?.() ?? overdueError(pending.parts, now, outcome, this.#blame(pending, now)),
-      outcome,
-    );
-    return false;
-  }
-
-  /** Takes a request back if that can be done; what became of it then. */
-  #giveUp({ parts: { word } }: Pending): Outcome | undefined {
-    if (this.#words.change(word, QUEUED, GIVEN_UP)) return 'not-started';
-    if (this.#words.change(word, RUNNING, GIVEN_UP)) return 'rolled-back';
-    return undefined;
-  }
-
-  /** Why a request did not start: the oldest one that runs, which is what the others wait for, or the thread itself. */
-  #blame(except: Pending, now: number): Holder | 'starting' | undefined {
-    if (this.#port === undefined) return 'starting';
-    for (const pending of this.#pending.values()) {
-      const { word, label, since } = pending.parts;
-      const state = this.#words.read(word);
-      if (pending !== except && state !== QUEUED)
-        return { label, heldFor: now - since, site: this.#lanes.siteOf(label) };
-    }
-    return undefined;
+    if (this.#port === undefined) this.#overdue.look();
+    else this.#overdue.watch(pending.giveUpAt);
   }
 
   #cannotSend(request: Request, error: unknown): void {
     if (request[0] !== 'call') return;
-    const pending = this.#pending.get(request[1]);
+    const pending = this.#inFlight.get(request[1]);
     if (pending === undefined) return;
     const refused = new OptionError(`${pending.parts.label}: an argument cannot cross a thread: ${String(error)}`);
-    this.#release(pending, refused, 'not-started');
-    this.#forget(pending);
+    this.#inFlight.release(pending, refused, 'not-started');
+    this.#inFlight.forget(pending);
   }
-}
-
-function sentContext(context: Ambient | undefined): SentContext | undefined {
-  if (context === undefined) return undefined;
-  const { deadline, label, signal } = context;
-  if (deadline === undefined && label === undefined && signal === undefined) return undefined;
-  const shared = deadline === undefined ? undefined : toShared(deadline);
-  return { deadline: shared, label, abortable: signal !== undefined };
 }

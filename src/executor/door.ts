@@ -11,9 +11,11 @@ import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { type Strategy } from '../strategies/strategy.ts';
 import { encodeError } from './error-codec.ts';
+import { HeldScopes, Undone } from './held-scopes.ts';
 import { Outbox } from './outbox.ts';
 import { type Answer, fromShared, type Line, type Request, type SentContext, type SentStep } from './protocol.ts';
 import { CannotCross, movable, pack, unpack } from './values.ts';
+import { Reader } from './wire.ts';
 import { WordProgress, Words } from './words.ts';
 
 /** What a door tells whoever keeps it. */
@@ -26,11 +28,11 @@ export interface DoorEvents {
   readonly closed: () => void;
 }
 
-/** A transaction or snapshot whose callback runs at the other end. */
-interface Held {
-  readonly scope: Scope;
-  readonly commit: () => void;
-  readonly undo: (error: Error) => void;
+/** What is called; `undefined` where there is no such method. */
+interface Called {
+  readonly repository: string;
+  readonly name: string;
+  readonly method: Method | undefined;
 }
 
 /** A call whose result is there. */
@@ -44,9 +46,6 @@ interface Answered {
 /** Milliseconds from which on callers are told how long a call kept the thread busy. */
 const LONG = 2;
 
-/** Ends a scope whose callback failed at the other end, where its error is. */
-class Undone extends Error {}
-
 /** Serves one port. */
 export class Door {
   readonly #strategy: Strategy;
@@ -55,11 +54,9 @@ export class Door {
   readonly #words: Words;
   readonly #events: DoorEvents;
   readonly #outbox: Outbox<Answer>;
-  readonly #held = new Map<number, Held>();
+  readonly #held = new HeldScopes();
   /** Calls of handlers that yield, between two steps. */
   readonly #cursors = new Map<number, Cursor>();
-  /** Scopes that ended before they had begun, because their caller gave up. */
-  readonly #endedEarly = new Set<number>();
   readonly #aborts = new Map<number, AbortController>();
   #gone = false;
 
@@ -80,8 +77,17 @@ export class Door {
         Atomics.notify(page, 0);
       },
     );
-    port.on('message', (batch: readonly Request[]) => {
-      for (const request of batch) this.#accept(request);
+    const reader = new Reader<Request, Called>({
+      message: (request) => {
+        this.#accept(request);
+      },
+      method: (repository, name) => this.#find(repository, name),
+      call: (called, id, word, args) => {
+        this.#call(called, id, word, 0, args, undefined);
+      },
+    });
+    port.on('message', (batch: readonly unknown[]) => {
+      reader.read(batch);
     });
     port.on('close', () => {
       this.#close();
@@ -101,9 +107,12 @@ export class Door {
 
   #accept(request: Request): void {
     switch (request[0]) {
-      case 'call':
-        this.#call(request);
+      case 'call': {
+        const [, id, word, scope, repository, name, args, buffers, sent] = request;
+        const values = unpack(args, buffers) as readonly unknown[];
+        this.#call(this.#find(repository, name), id, word, scope, values, sent);
         break;
+      }
       case 'begin':
         this.#begin(request);
         break;
@@ -114,7 +123,7 @@ export class Door {
         this.#checkpoint(request);
         break;
       case 'end':
-        this.#end(request[1], request[2]);
+        this.#held.end(request[1], request[2]);
         break;
       case 'abort':
         this.#aborts.get(request[1])?.abort();
@@ -124,12 +133,15 @@ export class Door {
     }
   }
 
-  #call([, id, word, scope, repository, name, args, buffers, sent]: Extract<
-    Request,
-    readonly ['call', ...unknown[]]
-  >): void {
+  #call(
+    { repository, name, method }: Called,
+    id: number,
+    word: number,
+    scope: number,
+    args: readonly unknown[],
+    sent: SentContext | undefined,
+  ): void {
     this.#events.called();
-    const method = this.#strategy.methods.get(repository)?.get(name);
     if (method === undefined) {
       const message = `${repository}.${name}: there is no such method here`;
       this.#fail(id, new UnknownMethodError(message, { repository, method: name }));
@@ -142,11 +154,10 @@ export class Door {
       return;
     }
     const around = this.#around(id, sent, progress);
-    const values = unpack(args, buffers) as readonly unknown[];
     let result: Promise<unknown>;
     const since = performance.now();
     try {
-      result = runWithAmbient(around, () => this.#run(scope, method, values, around));
+      result = runWithAmbient(around, () => this.#run(scope, method, args, around));
     } catch (error) {
       result = Promise.reject(error);
     }
@@ -163,10 +174,14 @@ export class Door {
     );
   }
 
+  #find(repository: string, name: string): Called {
+    return { repository, name, method: this.#strategy.methods.get(repository)?.get(name) };
+  }
+
   #run(scope: number, method: Method, args: readonly unknown[], around: Ambient): Promise<unknown> {
     if (scope !== 0) {
       const held = this.#held.get(scope);
-      if (held !== undefined) return held.scope.call(method, args, around);
+      if (held !== undefined) return held.call(method, args, around);
       return Promise.reject(ended(method.label));
     }
     const refusal = this.#refusal(method.label);
@@ -225,18 +240,21 @@ export class Door {
     }
     const held = this.#held.get(scope);
     if (held === undefined) throw ended(method.label);
-    return held.scope.advance(cursor, how, around);
+    return held.advance(cursor, how, around);
   }
 
   #begin([, id, word, outer, what, sent, stream]: Extract<Request, readonly ['begin', ...unknown[]]>): void {
     this.#events.called();
     const progress = new WordProgress(this.#words, word);
     const around = this.#around(id, sent, progress);
-    const inside = (scope: Scope): Promise<void> => this.#hold(id, scope, progress);
+    const inside = (scope: Scope): Promise<void> =>
+      this.#held.hold(id, scope, progress, () => {
+        this.#send(['begun', id]);
+      });
     const begin = (): Promise<void> => {
       if (outer !== 0) {
         const held = this.#held.get(outer);
-        return held === undefined ? Promise.reject(ended(what)) : held.scope[what](inside, around);
+        return held === undefined ? Promise.reject(ended(what)) : held[what](inside, around);
       }
       const refusal = this.#refusal(what);
       if (refusal !== undefined) return Promise.reject(refusal);
@@ -278,33 +296,9 @@ export class Door {
     );
   }
 
-  /** The callback of a scope, as this end has it: it settles when the other end says so, or is gone. */
-  #hold(id: number, scope: Scope, progress: WordProgress): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.#gone || this.#endedEarly.delete(id) || !progress.start()) {
-        reject(new Undone());
-        return;
-      }
-      this.#held.set(id, { scope, commit: resolve, undo: reject });
-      this.#send(['begun', id]);
-    });
-  }
-
-  #end(id: number, how: 'commit' | 'undo'): void {
-    const held = this.#held.get(id);
-    if (held === undefined) {
-      if (how === 'undo') this.#endedEarly.add(id);
-      return;
-    }
-    this.#held.delete(id);
-    if (how === 'commit') held.commit();
-    else held.undo(new Undone());
-  }
-
   #left(id: number): void {
     this.#aborts.delete(id);
-    this.#held.delete(id);
-    this.#endedEarly.delete(id);
+    this.#held.left(id);
   }
 
   #around(id: number, sent: SentContext | undefined, progress: WordProgress): Ambient {
@@ -329,18 +323,17 @@ export class Door {
   }
 
   #answer({ id, method, scope, took }: Answered, value: unknown): void {
-    if (typeof value !== 'object' || value === null) {
-      if (typeof value !== 'function' && typeof value !== 'symbol') {
-        this.#send(['value', id, value, undefined, took]);
-        return;
-      }
+    if (this.#gone) return;
+    if (took === undefined && this.#outbox.value(method, id, value)) {
+      this.#events.called();
+      return;
     }
     try {
       const packed = pack(value, 'the result');
       // Only what a table's own method has just read is known to be nobody else's.
       const moved = method.own ? [] : movable(packed.value);
       this.#events.called();
-      if (!this.#gone) this.#outbox.push(['value', id, packed.value, packed.buffers, took], moved);
+      this.#outbox.push(['value', id, packed.value, packed.buffers, took], moved);
     } catch (error) {
       this.#fail(id, resultCannotCross(method, error, scope));
     }
@@ -369,8 +362,7 @@ export class Door {
   #close(): void {
     if (this.#gone) return;
     this.#gone = true;
-    for (const { undo } of [...this.#held.values()].reverse()) undo(new Undone());
-    this.#held.clear();
+    this.#held.undoAll();
     // Their `finally` runs; nobody is left to be told how that went. On a database that closes it would open a reader again.
     if (this.#events.refusal() === undefined)
       for (const cursor of this.#cursors.values())

@@ -5,13 +5,14 @@ import { isPlain } from '../plain.ts';
 import { type Registry } from '../repository/types.ts';
 import { encodeError } from './error-codec.ts';
 import { describeMethods } from './protocol.ts';
+import { stepBack } from './step-back.ts';
 import { Switchboard } from './switchboard.ts';
 import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
 
 /** Opens the database in this thread. What it returns obeys the keeper's orders. */
 export async function ownDatabase(
   module: Record<string, unknown>,
-  { registry, names, options }: ThreadStart,
+  { registry, names, options, behind }: ThreadStart,
   report: (message: Report) => void,
 ): Promise<(order: Order) => void> {
   const repositories = findRegistry(module, registry, names);
@@ -48,6 +49,7 @@ export async function ownDatabase(
     switchboard.accept();
   }
 
+  if (behind) stepBack();
   const { timeout, maxQueue, readers } = settings;
   report({ kind: 'ready', decision, methods: describeMethods(strategy.methods), timeout, maxQueue, readers });
   return (order) => {

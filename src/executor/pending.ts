@@ -1,5 +1,6 @@
-import { type Request } from './protocol.ts';
-import { type EncodedError } from './error-codec.ts';
+import { type Method } from '../repository/methods.ts';
+import { type Request, type SentContext } from './protocol.ts';
+import { type Buffers } from './values.ts';
 
 /** Why a request failed: an error that came, or one that is made here. Made into one where the caller's stack is known. */
 export class Failure {
@@ -10,6 +11,18 @@ export class Failure {
   }
 }
 
+/** A call as it was made. It is not laid out as a message before it is sent. */
+export interface SentCall {
+  readonly kind: 'call';
+  readonly method: Method;
+  readonly args: readonly unknown[];
+  readonly buffers: Buffers;
+  readonly sent: SentContext | undefined;
+}
+
+/** Any other request. */
+export type SentRequest = Extract<Request, readonly ['begin' | 'advance' | 'checkpoint', ...unknown[]]>;
+
 /** What a {@link Pending} is made of. */
 export interface PendingParts {
   readonly id: number;
@@ -19,7 +32,7 @@ export interface PendingParts {
   /** The `begin` that it belongs to, or 0. */
   readonly scope: number;
   /** As it was sent, to be sent again to a thread that takes the place of one that died. */
-  readonly request: Extract<Request, readonly ['call' | 'begin' | 'advance' | 'checkpoint', ...unknown[]]>;
+  readonly what: SentCall | SentRequest;
   readonly signal: AbortSignal | undefined;
   readonly since: number;
   readonly deadline: number;
@@ -31,13 +44,12 @@ export interface PendingParts {
   readonly endWait: (() => void) | undefined;
 }
 
+const NOW = Promise.resolve();
+const nothing = (): void => undefined;
+
 /** A request that has not been answered. */
 export class Pending {
   readonly parts: PendingParts;
-  /** Resolves with the value, or with a {@link Failure}: never rejects, so that nobody has to listen. */
-  readonly answered: Promise<unknown>;
-  /** For a `begin`: resolves when its scope has begun; never, when it does not. */
-  readonly begun: Promise<void>;
   /** When its caller is released although no answer has come, on `performance.now()`'s clock. */
   giveUpAt: number;
   /** What releases it before its deadline. */
@@ -48,23 +60,39 @@ export class Pending {
   settled = false;
   /** What it was settled with, for whoever waits without an event loop. */
   answer: unknown;
-  #answer!: (answer: unknown) => void;
-  #begin!: () => void;
+  #answered: ((answer: unknown) => void) | undefined;
+  #begun: (() => void) | undefined;
   #stopListening: (() => void) | undefined;
   #waitEnded = false;
 
   constructor(parts: PendingParts, grace: number) {
     this.parts = parts;
     this.giveUpAt = parts.deadline + grace;
-    this.answered = new Promise((resolve) => {
-      this.#answer = resolve;
+  }
+
+  /** The caller's promise: one for each call, and its error made where the caller's own frames are still known. Asked for once. */
+  promise(): Promise<unknown> {
+    if (this.settled) return Promise.resolve(settlement(this.answer));
+    return new Promise((resolve) => {
+      this.#answered = (answer) => {
+        resolve(answer instanceof Failure ? settlement(answer) : answer);
+      };
     });
-    this.begun =
-      parts.request[0] === 'begin'
-        ? new Promise((resolve) => {
-            this.#begin = resolve;
-          })
-        : NEVER;
+  }
+
+  /** Resolves with the value, or with a {@link Failure}: never rejects, so that nobody has to listen. Asked for once. */
+  answered(): Promise<unknown> {
+    if (this.settled) return Promise.resolve(this.answer);
+    return new Promise((resolve) => {
+      this.#answered = resolve;
+    });
+  }
+
+  /** For a `begin`: resolves when its scope has begun; never, when it does not. Asked for once. */
+  begun(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#begun = resolve;
+    });
   }
 
   /** Calls a function when its signal aborts, while it waits. */
@@ -79,7 +107,7 @@ export class Pending {
 
   start(): void {
     this.#endWait();
-    this.#begin();
+    this.#begun?.();
   }
 
   /** Gives its caller the value, or a {@link Failure}. The first time counts. */
@@ -89,7 +117,7 @@ export class Pending {
     this.answer = answer;
     this.#stopListening?.();
     this.#endWait();
-    this.#answer(answer);
+    this.#answered?.(answer);
   }
 
   /** Once: a `begin` that has begun waits for nobody any more, and is answered later. */
@@ -98,10 +126,15 @@ export class Pending {
     this.#waitEnded = true;
     this.parts.endWait?.();
   }
-
-  fail(error: EncodedError, decode: (error: EncodedError, caller: Error) => unknown): void {
-    this.settle(new Failure((caller) => decode(error, caller)));
-  }
 }
 
-const NEVER = new Promise<void>(() => undefined);
+/**
+ * What a promise is resolved with. An error is made two ticks later, when the promise is known to follow this one: only then
+ * does the stack show who awaits it.
+ */
+function settlement(answer: unknown): unknown {
+  if (!(answer instanceof Failure)) return answer;
+  return NOW.then(nothing).then((): never => {
+    throw answer.make(new Error());
+  });
+}

@@ -2,8 +2,9 @@
  * A strategy whose connections other threads have: one thread that writes, and perhaps some that only read. Each is reached
  * through a {@link PortClient}.
  *
- * A read goes to the reader with the least to do, by what its calls took before, or to the writer where there are no readers. It sees every write that was
- * acknowledged before it was made: the write was committed before its answer left, and the read begins after it has arrived.
+ * A read goes to the reader with the least to do, by what its calls took before. It goes to the writer where there are no
+ * readers, or where it is short and all of them have long calls. It sees every write that was acknowledged before it was made:
+ * the write was committed before its answer left, and the read begins after that has arrived.
  */
 import { type Ambient } from '../context/context.ts';
 import { type Tenant, waitTogether } from '../context/holders.ts';
@@ -14,6 +15,12 @@ import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type Method, type MethodTable } from '../repository/methods.ts';
 import { type Strategy, type StrategyStats } from '../strategies/strategy.ts';
 import { type PortClient } from './client.ts';
+
+/** Milliseconds for which a read, at most, may keep the writer busy. */
+const SHORT = 5;
+/** It goes there where it would wait for a reader so many milliseconds at least, and so many times what it takes itself. */
+const LONG = 2;
+const LONGER = 4;
 
 /** Calls through ports. */
 export class PortStrategy implements Strategy {
@@ -32,7 +39,7 @@ export class PortStrategy implements Strategy {
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    const client = method.access === 'write' ? this.writer : this.reader();
+    const client = method.access === 'write' ? this.writer : this.reader(method);
     return client.call(method, args, context);
   }
 
@@ -109,15 +116,22 @@ export class PortStrategy implements Strategy {
     return [this.writer, ...this.readers];
   }
 
-  /** The client for a read; of several that are as busy, each in turn. */
-  reader(): PortClient {
+  /** The client for a read; of several that are as busy, each in turn. A call that is known to be short waits for no long one. */
+  reader(method?: Method): PortClient {
     let best: PortClient | undefined;
+    let least = Infinity;
     const { length } = this.readers;
     for (let at = 0; at < length; at++) {
       const client = this.readers[(this.#next + at) % length];
-      if (client?.attached === true && (best === undefined || client.load < best.load)) best = client;
+      if (client?.attached !== true) continue;
+      const { load } = client;
+      if (load < least) [best, least] = [client, load];
     }
     this.#next += 1;
-    return best ?? this.writer;
+    if (best === undefined) return this.writer;
+    const { writer } = this;
+    const cost = method === undefined ? Infinity : (writer.costOf(method) ?? Infinity);
+    if (least < LONG || least < cost * LONGER || cost > SHORT || !writer.attached) return best;
+    return writer.load < SHORT ? writer : best;
   }
 }

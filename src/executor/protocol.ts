@@ -1,7 +1,9 @@
 /**
  * How calls travel between the thread that makes them and the one that owns the connection.
  *
- * 1. A port carries batches: arrays of the messages below, one batch for each turn of the sender's event loop.
+ * 1. A port carries batches of the messages below, one batch for each turn of the sender's event loop; or two, of which the first
+ *    goes ahead because the server is idle (pace.ts). The commonest messages are laid out flat (wire.ts): a `call` without scope,
+ *    context and buffers, and a `value` of which nothing else need be said.
  * 2. Each request has a number, in order. It is answered once, with `value` or `error`; before that a `begin` may be answered
  *    with `begun`. Requests are accepted in the order of their numbers.
  * 3. How far a request has come stands in its word of shared memory (words.ts). Its caller gives it up by changing the word;

@@ -11,6 +11,8 @@ export interface ThreadStart {
   /** The names of the registry's repositories, by which it is found among the exports of its module. */
   readonly names: readonly string[];
   readonly options: Omit<OpenOptions, 'repositories'>;
+  /** Whether it runs what may take long, beside a thread that writes. */
+  readonly behind: boolean;
 }
 
 /** To the thread. */

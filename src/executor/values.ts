@@ -65,7 +65,7 @@ function isFlat(value: object): boolean {
   return true;
 }
 
-function isPrimitive(value: unknown): boolean {
+export function isPrimitive(value: unknown): boolean {
   const type = typeof value;
   return value === null || (type !== 'object' && type !== 'function' && type !== 'symbol');
 }

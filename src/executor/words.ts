@@ -24,11 +24,23 @@ export const GIVEN_UP = 4;
 /** Words in one page. More pages are added when more calls are in flight. */
 const PAGE = 4096;
 
-/** One page; its first word counts the messages that the server has sent, for whoever waits for them without an event loop. */
+/**
+ * One page. Before the words of calls stand, on the first page of a port, how many messages the server has sent, for whoever
+ * waits for them without an event loop, and how many microseconds its commits have taken lately.
+ */
 export type Page = Int32Array<SharedArrayBuffer>;
 
+const HEAD = 2;
+const COMMIT_TIME = 1;
+
 export function newPage(): Page {
-  return new Int32Array(new SharedArrayBuffer((PAGE + 1) * Int32Array.BYTES_PER_ELEMENT));
+  return new Int32Array(new SharedArrayBuffer((PAGE + HEAD) * Int32Array.BYTES_PER_ELEMENT));
+}
+
+/** Milliseconds that a commit takes; `undefined` while none was seen. */
+export function commitTime(first: Page): number | undefined {
+  const microseconds = Atomics.load(first, COMMIT_TIME);
+  return microseconds === 0 ? undefined : microseconds / 1000;
 }
 
 /** The words of one port. The server's view of them is made of the pages that were sent to it. */
@@ -36,6 +48,8 @@ export class Words {
   readonly #pages: Page[];
   readonly #free: number[] = [];
   #next = 0;
+  /** When the batch of which some calls are COMMITTING began to commit. */
+  #commitSince: number | undefined;
 
   constructor(pages: readonly Page[]) {
     this.#pages = [...pages];
@@ -70,6 +84,23 @@ export class Words {
     return Atomics.compareExchange(this.#page(at), index(at), from, to) === from;
   }
 
+  /** A call of a batch is about to be committed. */
+  committing(): void {
+    this.#commitSince ??= performance.now();
+  }
+
+  /** A call of that batch is committed, or was undone. */
+  commitEnded(outcome: 'committed' | 'undone'): void {
+    if (this.#commitSince === undefined) return;
+    const microseconds = (performance.now() - this.#commitSince) * 1000;
+    this.#commitSince = undefined;
+    const [first] = this.#pages;
+    if (outcome === 'undone' || first === undefined) return;
+    const before = Atomics.load(first, COMMIT_TIME);
+    const now = before === 0 ? microseconds : before + (microseconds - before) / 8;
+    Atomics.store(first, COMMIT_TIME, Math.max(1, Math.round(now)));
+  }
+
   /** A word that nobody knows is an error of the sender, and the last page's to answer. */
   #page(at: number): Page {
     const page = this.#pages[Math.floor(at / PAGE)];
@@ -93,22 +124,26 @@ export class WordProgress implements Progress {
   }
 
   start(): boolean {
+    this.#words.commitEnded('undone');
     return this.#words.change(this.#at, QUEUED, RUNNING) || this.#words.read(this.#at) === RUNNING;
   }
 
   commit(): boolean {
+    this.#words.committing();
     return this.#words.change(this.#at, RUNNING, COMMITTING) || this.#words.read(this.#at) === COMMITTING;
   }
 
   committed(): void {
     this.#words.change(this.#at, COMMITTING, COMMITTED);
+    this.#words.commitEnded('committed');
   }
 
   undone(): void {
+    this.#words.commitEnded('undone');
     if (!this.#words.change(this.#at, RUNNING, QUEUED)) this.#words.change(this.#at, COMMITTING, QUEUED);
   }
 }
 
 function index(at: number): number {
-  return 1 + (at % PAGE);
+  return HEAD + (at % PAGE);
 }

@@ -12,7 +12,7 @@ import type { Order, Report, ThreadStart } from './thread-messages.ts';
 
 if (parentPort !== null) await start(parentPort, workerData as ThreadStart);
 
-async function start(keeper: MessagePort, { registry, names, options }: ThreadStart): Promise<void> {
+async function start(keeper: MessagePort, started: ThreadStart): Promise<void> {
   const report = (message: Report): void => {
     keeper.postMessage(message);
   };
@@ -37,12 +37,12 @@ async function start(keeper: MessagePort, { registry, names, options }: ThreadSt
   });
   try {
     importQuickly();
-    const module = await importRegistry(registry);
+    const module = await importRegistry(started.registry);
     // Imported now and not at the head, so that Drizzle is imported quickly.
     const { ownDatabase } = await import('./own-database.ts');
     report({ kind: 'imported' });
     await opening;
-    obey = await ownDatabase(module, { registry, names, options }, report);
+    obey = await ownDatabase(module, started, report);
     for (const order of orders) obey(order);
   } catch (error) {
     report({ kind: 'failed', error: encodeError(error) });

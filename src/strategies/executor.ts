@@ -36,17 +36,17 @@ export async function startThreads(settings: Settings, path: PathFacts): Promise
   const { resourceLimits, readerThreads, timeout } = settings;
   // A reader of a database in memory would find another one.
   const isTransient = path.storage.kind === 'memory' || path.storage.kind === 'temporary';
-  const plan = (options: object, name: string): ThreadPlan => ({
-    start: threadStart(settings, path, options),
+  const plan = (behind: boolean, options: object, name: string): ThreadPlan => ({
+    start: threadStart(settings, path, behind, options),
     name,
     resourceLimits,
     restart: isTransient ? 'never' : 'always',
     importWithin: Math.max(timeout, IMPORT_WITHIN),
   });
-  const writer = new OwningThread(plan({ migrations: text(settings.migrations) }, 'sluice'));
+  const writer = new OwningThread(plan(false, { migrations: text(settings.migrations) }, 'sluice'));
   const readers = Array.from(
     { length: isTransient ? 0 : readerThreads },
-    (_, at) => new OwningThread(plan({ readonly: true }, `sluice reader ${at + 1}`)),
+    (_, at) => new OwningThread(plan(true, { readonly: true }, `sluice reader ${at + 1}`)),
   );
   try {
     for (const thread of [writer, ...readers]) void thread.launch();
@@ -162,11 +162,12 @@ function callThrough(
   return client;
 }
 
-function threadStart(settings: Settings, { file }: PathFacts, options: object): ThreadStart {
+function threadStart(settings: Settings, { file }: PathFacts, behind: boolean, options: object): ThreadStart {
   const { url, repositories, durability, readers, timeout, maxQueue, batch, pragmas, readonly } = settings;
   return {
     registry: url,
     names: Object.keys(repositories),
+    behind,
     options: { file, durability, readers, timeout, maxQueue, batch, pragmas, readonly, ...options },
   };
 }

@@ -11,7 +11,7 @@ const dir = useTempDir();
 test('a registry whose import never ends is ended, and explained', async () => {
   const registry = new URL('../support/endless.ts', import.meta.url).href;
   const thread = new OwningThread({
-    start: { registry, names: ['entries'], options: { file: dir.file() } },
+    start: { registry, names: ['entries'], behind: false, options: { file: dir.file() } },
     name: 'endless',
     resourceLimits: undefined,
     restart: 'always',

@@ -1,0 +1,140 @@
+import { type Outcome } from '../errors.ts';
+import { withOutcome } from '../outcome.ts';
+import { appendFrames } from './client-errors.ts';
+import { Failure, type Pending } from './pending.ts';
+import { isBegin } from './requests.ts';
+import { GIVEN_UP, newPage, type Page, QUEUED, RUNNING, Words } from './words.ts';
+
+/** Milliseconds after which a thread that has something to do and does not answer is taken to be busy with something long. */
+const SILENCE = 2;
+
+/** What one client has in flight: its requests, by number, and their words. */
+export class InFlight {
+  readonly pages: Page[];
+  readonly #words: Words;
+  readonly #pending = new Map<number, Pending>();
+  /** Told when somebody waits, and nobody any more: what keeps the process alive. */
+  readonly #busy: (busy: boolean) => void;
+  #waiting = 0;
+  #load = 0;
+  /** Requests that the thread works on: a scope whose callback runs here may be silent for long. */
+  #working = 0;
+  /** When the thread was last heard of, or had nothing to say. */
+  #heard = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(page: Page, busy: (busy: boolean) => void) {
+    this.pages = [page];
+    this.#words = new Words(this.pages);
+    this.#busy = busy;
+  }
+
+  /** Requests that have no answer, whether or not somebody still waits for it. */
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  /** Requests that somebody waits for. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Milliseconds that they are expected to keep the thread busy; and, where it is silent, have already. */
+  get load(): number {
+    if (this.#working === 0) return this.#load;
+    const silent = performance.now() - this.#heard;
+    return silent < SILENCE ? this.#load : this.#load + silent;
+  }
+
+  /** The thread has answered something. */
+  heard(): void {
+    this.#heard = performance.now();
+  }
+
+  /** In the order of their numbers. */
+  values(): Iterable<Pending> {
+    return this.#pending.values();
+  }
+
+  /** A copy, for whoever settles and forgets on the way. */
+  all(): Pending[] {
+    return [...this.#pending.values()];
+  }
+
+  get(id: number): Pending | undefined {
+    return this.#pending.get(id);
+  }
+
+  /** A word for a request. @param added sends a page that had to be added */
+  word(added: (page: Page) => void): number {
+    const word = this.#words.take();
+    if (word !== undefined) return word;
+    const page = newPage();
+    this.pages.push(page);
+    this.#words.add(page);
+    added(page);
+    return this.word(added);
+  }
+
+  add(pending: Pending): void {
+    if (!isBegin(pending.parts.what) && this.#working++ === 0) this.#heard = pending.parts.since;
+    this.#pending.set(pending.parts.id, pending);
+    this.#load += pending.parts.cost;
+    if (this.#waiting++ === 0) this.#busy(true);
+  }
+
+  /** How far it has come. */
+  stateOf({ parts: { word } }: Pending): number {
+    return this.#words.read(word);
+  }
+
+  /** Gives its caller an answer. Its word stays taken until {@link forget}. */
+  settle(pending: Pending, answer: unknown): void {
+    if (pending.settled) return;
+    pending.settle(answer);
+    if (--this.#waiting > 0) return;
+    this.#busy(false);
+    if (this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Rejects its caller. */
+  release(pending: Pending, error: Error, outcome: Outcome): void {
+    const write = pending.parts.access === 'write';
+    const failure = new Failure((caller) => {
+      appendFrames(error, caller);
+      return write ? withOutcome(error, outcome) : error;
+    });
+    this.settle(pending, failure);
+  }
+
+  /** Its answer has come, or never will. */
+  forget({ parts: { id, word, cost, what } }: Pending): void {
+    if (!this.#pending.delete(id)) return;
+    if (!isBegin(what)) this.#working -= 1;
+    this.#words.give(word);
+    this.#load = this.#pending.size === 0 ? 0 : this.#load - cost;
+  }
+
+  /** Takes a request back if that can be done; what became of it then. */
+  giveUp({ parts: { word } }: Pending): Outcome | undefined {
+    if (this.#words.change(word, QUEUED, GIVEN_UP)) return 'not-started';
+    if (this.#words.change(word, RUNNING, GIVEN_UP)) return 'rolled-back';
+    return undefined;
+  }
+
+  /** What has begun and has not ended, by name. */
+  running(): readonly string[] {
+    return this.all()
+      .filter((pending) => !pending.settled && pending.parts.scope === 0 && this.stateOf(pending) !== QUEUED)
+      .map(({ parts }) => parts.label);
+  }
+
+  /** Resolves when nobody waits for anything. Whoever can give something back early is asked to. */
+  idle(): Promise<void> {
+    if (this.#waiting === 0) return Promise.resolve();
+    for (const pending of this.#pending.values()) pending.wanted?.();
+    return new Promise((resolve) => {
+      this.#idle.push(resolve);
+    });
+  }
+}

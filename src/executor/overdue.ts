@@ -1,0 +1,88 @@
+import { timerDelay } from '../context/context.ts';
+import { type Holder } from '../errors.ts';
+import { outcomeOf, overdueError } from './client-errors.ts';
+import { type FarLanes } from './far-lanes.ts';
+import { type InFlight } from './in-flight.ts';
+import { type Pending } from './pending.ts';
+import { QUEUED, RUNNING } from './words.ts';
+
+/** Milliseconds that a commit may take beyond its caller's deadline before it is left to itself. */
+const COMMIT_GRACE = 1000;
+
+/** Releases the callers of requests whose deadline, or signal, has passed without an answer. */
+export class Overdue {
+  readonly #inFlight: InFlight;
+  readonly #lanes: FarLanes;
+  /** Whether the server is there. */
+  readonly #attached: () => boolean;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Infinity;
+
+  constructor(inFlight: InFlight, lanes: FarLanes, attached: () => boolean) {
+    this.#inFlight = inFlight;
+    this.#lanes = lanes;
+    this.#attached = attached;
+  }
+
+  /** Sees to it that somebody looks at the requests at this time. */
+  watch(at: number): void {
+    if (at >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(this.look, timerDelay(at - performance.now()) + 1);
+    // A request in flight keeps the process alive by its port.
+    this.#timer.unref();
+  }
+
+  /** Looks at the requests now. */
+  readonly look = (): void => {
+    this.#timerAt = Infinity;
+    const now = performance.now();
+    let next = Infinity;
+    for (const pending of this.#inFlight.all()) {
+      if (pending.settled) continue;
+      const waits = pending.giveUpAt > now || this.#waitsOn(pending, now);
+      if (waits) next = Math.min(next, pending.giveUpAt);
+    }
+    if (next < Infinity) this.watch(next);
+  };
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** Its time has come, and the server has not said so: it is busy, or not there. Whether it waits on. */
+  #waitsOn(pending: Pending, now: number): boolean {
+    const { bounded, scope, deadline } = pending.parts;
+    const { givingUp } = pending;
+    const inFlight = this.#inFlight;
+    // Inside a transaction what runs is kept or undone with it: it is the transaction that is given up.
+    const goesOn = scope !== 0 || (!bounded && givingUp === undefined);
+    if (inFlight.stateOf(pending) === RUNNING && goesOn) {
+      pending.giveUpAt = Infinity;
+      return true;
+    }
+    let outcome = inFlight.giveUp(pending);
+    if (outcome === undefined) {
+      if (now < deadline + COMMIT_GRACE) {
+        pending.giveUpAt = deadline + COMMIT_GRACE;
+        return true;
+      }
+      outcome = outcomeOf(inFlight.stateOf(pending));
+    }
+    const error = givingUp?.() ?? overdueError(pending.parts, now, outcome, this.#blame(pending, now));
+    inFlight.release(pending, error, outcome);
+    return false;
+  }
+
+  /** Why a request did not start: the oldest one that runs, which is what the others wait for, or the thread itself. */
+  #blame(except: Pending, now: number): Holder | 'starting' | undefined {
+    if (!this.#attached()) return 'starting';
+    for (const pending of this.#inFlight.values()) {
+      const { label, since } = pending.parts;
+      if (pending === except || this.#inFlight.stateOf(pending) === QUEUED) continue;
+      return { label, heldFor: now - since, site: this.#lanes.siteOf(label) };
+    }
+    return undefined;
+  }
+}
