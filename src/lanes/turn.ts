@@ -5,8 +5,9 @@ import { type Tenant, waitInside } from '../context/holders.ts';
 import { type Outcome } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
 import { type Holding } from './holding.ts';
+import { type LaneEntry, type Turn } from './lane-queue.ts';
 import { type Seat } from './seat.ts';
-import { type LaneEntry, type Turn, type WriteLane } from './write-lane.ts';
+import { type WriteLane } from './write-lane.ts';
 
 /** Who asks for a turn, and how long it may wait. */
 export interface TurnRequest {

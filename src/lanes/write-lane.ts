@@ -16,42 +16,17 @@
  */
 import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
-import { abortError, timerDelay } from '../context/context.ts';
+import { abortError } from '../context/context.ts';
 import { type Tenancy, type Tenant } from '../context/holders.ts';
-import { describeHolder, type Holder, InternalError, type Outcome, QueueFullError, TimeoutError } from '../errors.ts';
+import { describeHolder, type Holder, InternalError, QueueFullError, TimeoutError } from '../errors.ts';
 import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
 import { Batch, type BatchEnd, commitBatch, undo } from './batch.ts';
 import { runAlone } from './lone-call.ts';
-import { Fifo } from './fifo.ts';
 import { FileLock } from './file-lock.ts';
+import { type LaneEntry, LaneQueue } from './lane-queue.ts';
 import { type Seat } from './seat.ts';
 import { type WriteCall } from './write-call.ts';
-
-/** A place in the queue that ends with the lane being held, or with a task run. */
-export interface Turn {
-  /** `close` holds nothing when its turn has come, and may always wait: it is what ends the queue. */
-  readonly kind: 'turn' | 'task' | 'close';
-  readonly seat: Seat;
-  readonly label: string;
-  /** When it was queued, on `performance.now()`'s clock. */
-  readonly since: number;
-  readonly deadline: number;
-  /** Where it was asked for, if it will hold the lane. */
-  readonly site: CallSite | undefined;
-  /** As whom it will hold the lane, if its calls may wait for other lanes. */
-  readonly tenant: Tenant | undefined;
-  /** Others wait for it to give the lane back: called when it holds the lane, any number of times. */
-  readonly wanted: (() => void) | undefined;
-  /** It has left the queue before its turn. */
-  gone: boolean;
-  /** Called when it reaches the head. A task is over when this returns. */
-  readonly start: () => void;
-  reject(error: unknown, outcome: Outcome): void;
-}
-
-/** What may stand in the queue. */
-export type LaneEntry = WriteCall | Turn;
 
 /** So many batches of one call in a row, and the next call runs at once. */
 const ALONE = 8;
@@ -75,7 +50,7 @@ export class WriteLane implements Tenancy {
   readonly checkpoints: CheckpointPolicy | undefined;
   /** Against the writers of other processes. */
   readonly lock = new FileLock();
-  readonly #queue = new Fifo<LaneEntry>();
+  readonly #queue: LaneQueue;
   #holder: LaneHolder | undefined;
   /** The lane is running, or somebody is on the way to run it. */
   #scheduled = false;
@@ -87,15 +62,14 @@ export class WriteLane implements Tenancy {
   #ranAtOnce = false;
   /** How often in a row another process was found holding the lock. */
   #refusals = 0;
-  /** Entries in the queue that have left before their turn. */
-  #gone = 0;
-  #timer: NodeJS.Timeout | undefined;
-  #timerAt = Infinity;
   #chore: (() => void) | undefined;
 
   /** @param file its real path, also for messages */
   constructor(file: string, journal: 'wal' | 'no-wal') {
     this.name = `the write lane of ${file}`;
+    this.#queue = new LaneQueue((late) => {
+      this.#expire(late);
+    });
     if (journal === 'no-wal') return;
     this.checkpoints = new CheckpointPolicy(file, (chore) => {
       this.#between(chore);
@@ -104,7 +78,7 @@ export class WriteLane implements Tenancy {
 
   /** Entries that wait. */
   get length(): number {
-    return this.#queue.length - this.#gone;
+    return this.#queue.length;
   }
 
   /** Who holds the lane across ticks, if anybody does. */
@@ -139,9 +113,8 @@ export class WriteLane implements Tenancy {
         { limit: seat.maxQueue },
       );
     }
-    seat.queued += 1;
     this.#queue.push(entry);
-    if (this.#holder !== undefined || this.#refusals > 0) this.#watch(entry.deadline);
+    if (this.#holder !== undefined || this.#refusals > 0) this.#queue.watch(entry.deadline);
     const idle = this.#holder === undefined && !this.#scheduled;
     if (entry.kind === 'call') {
       if (idle && this.#isAlone(entry)) {
@@ -163,36 +136,19 @@ export class WriteLane implements Tenancy {
 
   /** Takes one entry out, wherever it stands; whether it was still waiting. */
   drop(entry: LaneEntry): boolean {
-    if (entry.gone) return false;
-    // Left where it is and skipped when it is reached, for a signal may abort thousands at once; but the dead never outnumber
-    // the living, and what was aborted is not kept in memory for as long as the lane is held.
-    this.#leave(entry);
-    this.#gone += 1;
-    if (this.#gone > 100 && this.#gone * 2 > this.#queue.length) {
-      this.#queue.extract(({ gone }) => gone);
-      this.#gone = 0;
-    }
-    return true;
+    return this.#queue.drop(entry);
   }
 
   /** Takes out every entry that matches; they are the caller's to reject. */
   extract(matches: (entry: LaneEntry) => boolean): LaneEntry[] {
-    const entries = this.#queue.extract((entry) => !entry.gone && matches(entry));
-    for (const entry of entries) this.#leave(entry);
-    return entries;
+    return this.#queue.extract(matches);
   }
 
   /** Has the close of a `Database` go on as soon as that does not hold the lane itself, whoever stands before it. */
   letPass(seat: Seat): void {
-    const close = this.#queue.extract((entry) => !entry.gone && entry.seat === seat && entry.kind === 'close');
-    if (this.isHeldBy(seat)) {
-      this.#queue.unshift(close);
-      return;
-    }
-    for (const entry of close) {
-      this.#leave(entry);
-      if (entry.kind === 'close') entry.start();
-    }
+    const close = this.#queue.extract((entry) => entry.seat === seat && entry.kind === 'close');
+    if (this.isHeldBy(seat)) this.#queue.putBack(close);
+    else for (const entry of close) if (entry.kind === 'close') entry.start();
   }
 
   /** Gives a turn back. */
@@ -256,7 +212,7 @@ export class WriteLane implements Tenancy {
       chore();
     }
     while (this.#holder === undefined) {
-      const entry = this.#peek();
+      const entry = this.#queue.peek();
       if (entry === undefined) break;
       const pause = entry.kind === 'call' || entry.kind === 'turn' ? this.lock.pause : 0;
       if (pause > 0) {
@@ -271,7 +227,7 @@ export class WriteLane implements Tenancy {
         this.#runAfterTheLoopTurned();
         return;
       }
-      this.#take();
+      this.#queue.take();
       if (entry.kind === 'turn') {
         const { seat, label, site, tenant, wanted } = entry;
         this.#holder = { seat, label, since: performance.now(), site, tenant, wanted };
@@ -293,29 +249,6 @@ export class WriteLane implements Tenancy {
     this.#watchAll();
   }
 
-  #peek(): LaneEntry | undefined {
-    let entry = this.#queue.peek();
-    while (entry?.gone === true) {
-      this.#queue.shift();
-      this.#gone -= 1;
-      entry = this.#queue.peek();
-    }
-    return entry;
-  }
-
-  #take(): LaneEntry | undefined {
-    const entry = this.#peek();
-    if (entry === undefined) return undefined;
-    this.#queue.shift();
-    this.#leave(entry);
-    return entry;
-  }
-
-  #leave(entry: LaneEntry): void {
-    entry.gone = true;
-    entry.seat.queued -= 1;
-  }
-
   /** Opens a transaction for the head of the queue. Where it cannot be had the lane is on its way to try again. */
   #begin(seat: Seat): boolean {
     try {
@@ -327,7 +260,7 @@ export class WriteLane implements Tenancy {
       }
     } catch (error) {
       // BEGIN itself failed, for example because the disk did: the head learns it, and the next one tries anew.
-      this.#take()?.reject(error, 'not-started');
+      this.#queue.take()?.reject(error, 'not-started');
       this.#runAfterTheLoopTurned();
       return false;
     }
@@ -348,7 +281,7 @@ export class WriteLane implements Tenancy {
       call.wait();
       return;
     }
-    this.#take();
+    this.#queue.take();
     const since = performance.now();
     this.#holder = { seat, label: call.label, since };
     const end = runAlone(seat.connection, call, since, seat.stats);
@@ -382,12 +315,12 @@ export class WriteLane implements Tenancy {
 
   #runBatch(seat: Seat): void {
     const peek = (): WriteCall | undefined => {
-      const entry = this.#peek();
+      const entry = this.#queue.peek();
       return entry?.kind === 'call' && entry.seat === seat ? entry : undefined;
     };
     const take = (): WriteCall | undefined => {
       const call = peek();
-      if (call !== undefined) this.#take();
+      if (call !== undefined) this.#queue.take();
       return call;
     };
     // Held from here: a handler that calls the api must not read, or write, into the open batch.
@@ -439,7 +372,7 @@ export class WriteLane implements Tenancy {
     this.#putBack(seat, end.again);
     // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.
     const hogging = this.#isHogging(seat);
-    if (hogging || this.#peek() !== undefined || this.#chore !== undefined) this.#runAfterTheLoopTurned();
+    if (hogging || this.#queue.peek() !== undefined || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#rest();
     if (end.kind === 'done') {
       seat.stats.batchSize.record(end.ended.length);
@@ -467,13 +400,8 @@ export class WriteLane implements Tenancy {
       call.reject(refusal, 'rolled-back');
       return false;
     });
-    if (wanted.length === 0) return;
-    for (const call of wanted) {
-      call.gone = false;
-      call.context?.progress?.undone();
-    }
-    this.#queue.unshift(wanted);
-    seat.queued += wanted.length;
+    for (const call of wanted) call.context?.progress?.undone();
+    this.#queue.putBack(wanted);
   }
 
   /** Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held. */
@@ -492,32 +420,15 @@ export class WriteLane implements Tenancy {
   }
 
   #watchAll(): void {
-    if (this.length === 0) {
-      // Nobody waits any more: a timer left behind would keep the process alive.
-      this.#refusals = 0;
-      clearTimeout(this.#timer);
-      this.#timerAt = Infinity;
-    }
-    for (const { deadline, gone } of this.#queue) if (!gone) this.#watch(deadline);
+    if (this.length === 0) this.#refusals = 0;
+    this.#queue.watchAll();
   }
 
-  /** Sees to it that somebody looks at the queue when this deadline has passed. */
-  #watch(deadline: number): void {
-    if (deadline >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = deadline;
-    this.#timer = setTimeout(this.#expire, timerDelay(deadline - performance.now()) + 1);
-  }
-
-  readonly #expire = (): void => {
-    this.#timerAt = Infinity;
-    this.#timer = undefined;
+  #expire(late: readonly LaneEntry[]): void {
     const now = performance.now();
-    for (const entry of this.extract(({ deadline }) => deadline <= now)) {
-      entry.reject(this.#timeout(entry, now), 'not-started');
-    }
+    for (const entry of late) entry.reject(this.#timeout(entry, now), 'not-started');
     this.#watchAll();
-  };
+  }
 
   #timeout(entry: LaneEntry, now: number): TimeoutError {
     const { holder } = this;

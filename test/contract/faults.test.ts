@@ -132,21 +132,25 @@ for (const strategy of STRATEGIES.filter(({ title }) => title !== 'executor-read
     });
 
     const canLimit = spawnSync('prlimit', ['--version']).status === 0;
-    test.runIf(canLimit)('wherever the system refuses to write, each call is wholly there or not at all', () => {
-      const main = new URL('./io-faults-main.ts', import.meta.url).pathname;
-      const child = spawnSync(process.execPath, ['--conditions=sluice-source', main, dir.path, strategy.title], {
-        encoding: 'utf8',
-      });
-      expect(child.stderr).toBe('');
-      const report = JSON.parse(child.stdout) as { file: string; acknowledged: string[]; codes: string[] }[];
-      for (const { file, acknowledged } of report) {
-        expectSound(file);
-        expect(committed(dir, file)).toEqual(acknowledged.flatMap((call) => [`${call}/1`, `${call}/2`]));
-      }
-      const refusing = report.filter(({ codes }) => codes.length > 0);
-      expect(refusing.length, 'rounds in which something was refused').toBeGreaterThan(10);
-      expect(new Set(refusing.flatMap(({ codes }) => codes))).toEqual(new Set(['SLUICE_STORAGE']));
-      expect(report.at(-1)?.codes).toEqual([]);
-    });
+    test.runIf(canLimit)(
+      'wherever the system refuses to write, each call is wholly there or not at all',
+      { timeout: 120_000 },
+      () => {
+        const main = new URL('./io-faults-main.ts', import.meta.url).pathname;
+        const child = spawnSync(process.execPath, ['--conditions=sluice-source', main, dir.path, strategy.title], {
+          encoding: 'utf8',
+        });
+        expect(child.stderr).toBe('');
+        const report = JSON.parse(child.stdout) as { file: string; acknowledged: string[]; codes: string[] }[];
+        for (const { file, acknowledged } of report) {
+          expectSound(file);
+          expect(committed(dir, file)).toEqual(acknowledged.flatMap((call) => [`${call}/1`, `${call}/2`]));
+        }
+        const refusing = report.filter(({ codes }) => codes.length > 0);
+        expect(refusing.length, 'rounds in which something was refused').toBeGreaterThan(10);
+        expect(new Set(refusing.flatMap(({ codes }) => codes))).toEqual(new Set(['SLUICE_STORAGE']));
+        expect(report.at(-1)?.codes).toEqual([]);
+      },
+    );
   });
 }
