@@ -52,7 +52,7 @@ export function contendedFile(strategy: StrategyUnderTest): void {
       },
     );
 
-    test('of three processes that never rest each has its turn again soon', async () => {
+    test('of three processes that never rest each has its turn again soon', { retry: 2 }, async () => {
       const file = inMemory(dir);
       const db = await openLedger(dir, strategy, { file, durability: 'normal', timeout: 20_000 });
       const others = [await startContender(dir, file, 'sluice', 'a'), await startContender(dir, file, 'sluice', 'b')];

@@ -5,7 +5,8 @@ import { useTempDir } from '../support/temp-dir.ts';
 describe('a read that is known to be short', () => {
   const dir = useTempDir();
 
-  test('goes to the writer while every reader runs a long one', async () => {
+  // A machine that others load as well may hold up a short one for once, which then is not known to be short.
+  test('goes to the writer while every reader runs a long one', { retry: 2 }, async () => {
     const db = await openHostile(dir, { readers: 1 });
     // The first one prepares its statement, and may be long.
     for (let at = 0; at < 3; at++) await db.api.hostile.listed();
