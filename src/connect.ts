@@ -5,6 +5,7 @@ import { type Database } from './database.ts';
 import { ClosedError, ContextError, OptionError } from './errors.ts';
 import { refuseToBlock, sleepUntilAnswered } from './executor/blocking.ts';
 import { PortClient } from './executor/client.ts';
+import { KeepAlive } from './executor/keep-alive.ts';
 import { decodeError } from './executor/error-codec.ts';
 import { type Greeting, type Notice } from './executor/given-ports.ts';
 import { PortStrategy } from './executor/port-strategy.ts';
@@ -83,7 +84,11 @@ class Connection extends PortStrategy {
     const { timeout, maxQueue, methods, pages } = greeting;
     const costs = new Map<string, number>();
     const limits = { timeout, inFlight: maxQueue + 1000, errors, costs, connections: connectionsOf(greeting) };
-    const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, control));
+    const keeper = new KeepAlive((alive) => {
+      if (alive) control.ref();
+      else control.unref();
+    });
+    const [writer, ...readers] = pages.map((page) => new PortClient(page, limits, keeper));
     if (writer === undefined) throw new OptionError('connect: the port leads nowhere');
     super(methodsOf(methods, repositories), writer, readers);
     this.#control = control;

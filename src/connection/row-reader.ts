@@ -70,8 +70,9 @@ interface NullableObject {
 }
 
 /**
- * As Drizzle has it: an object of the row whose fields are columns of one table, which the join may leave out. Of what an
- * expression gives nobody knows whose it is, so it does not count.
+ * An object of the row whose fields are columns of one table, which the join may leave out. Of what an expression gives nobody
+ * knows whose it is, so it does not count. Drizzle's own driver looks at the first column only, and so loses the rows in which
+ * that one is NULL.
  */
 function nullableObjects(fields: readonly Field[], joined: JoinedTables): NullableObject[] {
   const objects = new Map<string, { table: string | undefined; at: number[] }>();

@@ -21,6 +21,7 @@ import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
 import { type FarConnections, FarLanes, type Needs } from './far-lanes.ts';
 import { InFlight } from './in-flight.ts';
+import { type KeepAlive } from './keep-alive.ts';
 import { Outbox } from './outbox.ts';
 import { Failure, Pending, type PendingParts, type SentCall } from './pending.ts';
 import { type Answer, type Line, type Request, type SentStep } from './protocol.ts';
@@ -85,8 +86,8 @@ export class PortClient {
   #refusal: ((label: string) => Error) | undefined;
   #stats: StrategyStats | undefined;
 
-  /** @param keeper brings the next port: keeps the process alive while somebody waits, like the port itself */
-  constructor(page: Page, limits: ClientLimits, keeper?: MessagePort) {
+  /** @param keeper of what brings the next port: a port that died keeps nothing alive */
+  constructor(page: Page, limits: ClientLimits, keeper: KeepAlive) {
     this.page = page;
     this.#inFlight = new InFlight(page, (busy) => {
       for (const port of [this.#port, keeper]) {

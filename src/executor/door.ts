@@ -58,6 +58,8 @@ export class Door {
   /** Calls of handlers that yield, between two steps. */
   readonly #cursors = new Map<number, Cursor>();
   readonly #aborts = new Map<number, AbortController>();
+  /** Whose answers these are, for what turns out not to be sendable. */
+  readonly #whole = new WeakMap<Answer, Pick<Answered, 'method' | 'scope'>>();
   #gone = false;
 
   constructor(strategy: Strategy, errors: readonly ErrorClass[], { port, page }: Line, events: DoorEvents) {
@@ -333,7 +335,9 @@ export class Door {
       // Only what a table's own method has just read is known to be nobody else's.
       const moved = method.own ? [] : movable(packed.value);
       this.#events.called();
-      this.#outbox.push(['value', id, packed.value, packed.buffers, took], moved);
+      const answer = ['value', id, packed.value, packed.buffers, took] as const;
+      this.#whole.set(answer, { method, scope });
+      this.#outbox.push(answer, moved);
     } catch (error) {
       this.#fail(id, resultCannotCross(method, error, scope));
     }
@@ -351,11 +355,10 @@ export class Door {
   }
 
   #cannotSend(answer: Answer, error: unknown): void {
-    if (answer[0] === 'value') {
-      const failure = new HandlerError(`a result cannot cross a thread: ${String(error)}`, { cause: error });
-      failure.outcome = 'committed';
-      this.#send(['error', answer[1], encodeError(failure)]);
-    }
+    const whose = this.#whole.get(answer);
+    if (answer[0] !== 'value' || whose === undefined) return;
+    const refused = new CannotCross('the result', `what structured clone refuses (${String(error)})`);
+    this.#send(['error', answer[1], encodeError(resultCannotCross(whose.method, refused, whose.scope))]);
   }
 
   /** The thread at the other end died, or closed its database: whatever it held is undone, and the lane goes on. */
@@ -375,12 +378,13 @@ export class Door {
 }
 
 function resultCannotCross(method: Method, error: unknown, scope: number): unknown {
-  if (!(error instanceof CannotCross)) return error;
+  // Inside a transaction what becomes of it is the transaction's to say.
+  const kept = method.access === 'write' && scope === 0;
+  if (!(error instanceof CannotCross)) return kept ? withOutcome(error, 'committed') : error;
   const failure = new HandlerError(`${method.label}: ${error.message}, and cannot cross a thread; return plain data`, {
     cause: error,
   });
-  // Inside a transaction what becomes of it is the transaction's to say.
-  if (method.access === 'write' && scope === 0) failure.outcome = 'committed';
+  if (kept) failure.outcome = 'committed';
   return failure;
 }
 

@@ -14,6 +14,7 @@
 import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
 import { ExecutorError } from '../errors.ts';
 import { decodeError } from './error-codec.ts';
+import { KeepAlive } from './keep-alive.ts';
 import { type Description } from './protocol.ts';
 import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
 import { findWorker } from './worker-file.ts';
@@ -49,6 +50,11 @@ export interface ThreadPlan {
 /** A thread that owns a database. */
 export class OwningThread {
   readonly #plan: ThreadPlan;
+  /** Of whoever calls from here. The port to a thread that died would let the process end before its death is known. */
+  readonly keeper = new KeepAlive((alive) => {
+    if (alive) this.#worker?.ref();
+    else this.#worker?.unref();
+  });
   readonly #callers = new Set<Caller>();
   #worker: Worker | undefined;
   #ready = false;
@@ -194,7 +200,7 @@ export class OwningThread {
   #isReady(worker: Worker): void {
     this.#ready = true;
     // From here on a call in flight keeps the process alive, and nothing else.
-    worker.unref();
+    if (!this.keeper.wanted) worker.unref();
     for (const caller of this.#callers) this.#connect(caller);
   }
 
@@ -225,7 +231,7 @@ export class OwningThread {
     this.#tell(order);
     const report = await Promise.race([done, this.#exited]);
     this.#expected = undefined;
-    this.#worker?.unref();
+    if (!this.keeper.wanted) this.#worker?.unref();
     const failed = report?.kind === 'closed' || report?.kind === 'prepared' ? report.error : undefined;
     if (failed !== undefined) throw decodeError(failed, new Error());
   }

@@ -4,7 +4,7 @@
  *
  * A `Buffer` crosses as a `Uint8Array`. Which ones were buffers travels beside the value, and they are made buffers again.
  */
-import { isAnyArrayBuffer } from 'node:util/types';
+import { isAnyArrayBuffer, isProxy } from 'node:util/types';
 import { describe, isPlain } from '../plain.ts';
 
 /** Which `Uint8Array`s of a value are to be buffers: none, every one, or those at these paths. */
@@ -56,10 +56,10 @@ export function movable(value: unknown): ArrayBuffer[] {
 
 /** Arguments as most calls have them: primitives, and objects of primitives. There is nothing to find in them. */
 function isFlat(value: object): boolean {
-  if (!Array.isArray(value)) return false;
+  if (isProxy(value) || !Array.isArray(value) || Object.getPrototypeOf(value) !== Array.prototype) return false;
   for (const each of value as unknown[]) {
     if (isPrimitive(each)) continue;
-    if (!isPlain(each)) return false;
+    if (isProxy(each) || !isPlain(each)) return false;
     for (const key in each) if (!isPrimitive(each[key])) return false;
   }
   return true;
@@ -92,6 +92,7 @@ class Survey {
   look(value: unknown): void {
     if (typeof value === 'function' || typeof value === 'symbol') this.#refuse(refused(value));
     if (typeof value !== 'object' || value === null) return;
+    if (isProxy(value)) this.#refuse('a proxy, which structured clone does not copy');
     if (losesItsClass(value)) this.#refuse(instance(value));
     if (value instanceof Uint8Array) {
       if (Buffer.isBuffer(value)) this.#found.push([...this.#path]);

@@ -108,6 +108,7 @@ export class Writer {
   }
 
   #rows(method: Named, id: number, rows: readonly unknown[]): boolean {
+    if (!isBareArray(rows)) return false;
     const [first] = rows;
     const shape = this.#read(first, method);
     if (shape === undefined || rows.length * shape.keys.length > MAX_FLAT) return false;
@@ -127,7 +128,8 @@ export class Writer {
   #read(value: unknown, method: Named): Shape | undefined {
     const usual = this.#usual.get(method);
     if (usual !== undefined && this.#readAs(value, usual)) return usual;
-    if (!isPlain(value)) return undefined;
+    // Asked first: a proxy's own traps may throw.
+    if (isProxy(value) || !isPlain(value)) return undefined;
     const shape = this.#shape(Object.keys(value));
     if (shape === undefined || !this.#readAs(value, shape)) return undefined;
     this.#usual.set(method, shape);
@@ -137,14 +139,19 @@ export class Writer {
   /** Reads each value once: what a getter gives the next time may be something else. */
   #readAs(value: unknown, { keys }: Shape): boolean {
     // A proxy is refused by structured clone, and so it is whatever it holds.
-    if (!isPlain(value) || isProxy(value)) return false;
+    if (isProxy(value) || !isPlain(value)) return false;
     const values = this.#values;
     values.length = 0;
-    for (const key in value) {
-      if (key !== keys[values.length]) return false;
-      const each = value[key];
-      if (!isPrimitive(each)) return false;
-      values.push(each);
+    try {
+      for (const key in value) {
+        if (key !== keys[values.length]) return false;
+        const each = value[key];
+        if (!isPrimitive(each)) return false;
+        values.push(each);
+      }
+    } catch {
+      // A getter: whoever looks at the whole value meets it too, and says where.
+      return false;
     }
     return values.length === keys.length;
   }
@@ -195,13 +202,9 @@ export class Reader<M extends object, N> {
   }
 
   read(list: readonly unknown[]): void {
-    // What a listener does may read another batch of the same port.
-    const outer = { list: this.#list, at: this.#at };
     this.#list = list;
     this.#at = 0;
     while (this.#at < list.length) this.#next();
-    this.#list = outer.list;
-    this.#at = outer.at;
   }
 
   #next(): void {
@@ -285,6 +288,11 @@ export class Reader<M extends object, N> {
     for (const key of keys) row[key] = this.#list[this.#at++];
     return row;
   }
+}
+
+/** An array and nothing more: no class of its own, and no properties beside its items. */
+function isBareArray(rows: readonly unknown[]): boolean {
+  return !isProxy(rows) && Object.getPrototypeOf(rows) === Array.prototype && Object.keys(rows).length === rows.length;
 }
 
 /** The same keys as the engine keeps them for objects: those of a message would be looked up anew in each row. */

@@ -226,7 +226,8 @@ function withoutThese(
   return { kind: 'undone', guilty: undefined, again: [...others, ...again], alone: false };
 }
 
-function givenUp(call: WriteCall): AbortError {
+/** What a call ends with that nobody waits for any more. */
+export function givenUp(call: WriteCall): AbortError {
   return new AbortError(`${call.label}: was given up by its caller`);
 }
 

@@ -99,6 +99,7 @@ export class LaneQueue {
       this.#entries.extract(({ gone }) => gone);
       this.#gone = 0;
     }
+    if (this.length === 0) this.watchAll();
     return true;
   }
 

@@ -1,7 +1,7 @@
 import { type Connection } from '../connection/connection.ts';
 import { BusyError } from '../errors.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
-import { type BatchEnd, swallowed } from './batch.ts';
+import { type BatchEnd, givenUp, swallowed } from './batch.ts';
 import { type CallResult, type WriteCall } from './write-call.ts';
 
 /**
@@ -16,6 +16,8 @@ export function runAlone(
   since: number,
   stats: LaneStats,
 ): CallResult | Extract<BatchEnd, { kind: 'commit-busy' }> {
+  const progress = call.context?.progress;
+  if (progress?.start() === false) return undone(connection, givenUp(call));
   let result: CallResult;
   try {
     const value = connection.write(call.method, call.args);
@@ -27,19 +29,24 @@ export function runAlone(
   stats.run.record((performance.now() - since) * 1000);
   if ('error' in result) {
     call.method.trust.failed();
-    connection.rollback();
-    return result;
+    return undone(connection, result.error);
   }
+  if (progress?.commit() === false) return undone(connection, givenUp(call));
   try {
     connection.commit();
   } catch (error) {
     if (error instanceof BusyError && connection.inTransaction) {
       return { kind: 'commit-busy', ended: [{ call, result }], again: [], error };
     }
-    connection.rollback();
-    return { error };
+    return undone(connection, error);
   }
+  progress?.committed();
   stats.commits += 1;
   call.method.trust.succeeded();
   return result;
+}
+
+function undone(connection: Connection, error: unknown): CallResult {
+  connection.rollback();
+  return { error };
 }

@@ -63,7 +63,8 @@ export function submit(
     onEnd(waitInside(tenants, lane, entry.label));
   }
   lane.submit(entry);
-  if (signal === undefined) return;
+  // It may have run at once.
+  if (signal === undefined || entry.gone) return;
   const abort = (): void => {
     if (lane.drop(entry)) entry.reject(abortError(entry.label, signal), 'not-started');
   };

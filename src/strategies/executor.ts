@@ -145,7 +145,7 @@ function callThrough(
 ): PortClient {
   const page = newPage();
   // The lane itself refuses what is more than `maxQueue`; what runs in a batch does not wait any more.
-  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, ...shared });
+  const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, ...shared }, thread.keeper);
   const caller: Caller = {
     page,
     attach: (port: MessagePort) => {

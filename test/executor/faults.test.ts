@@ -1,5 +1,8 @@
 /** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
@@ -11,6 +14,7 @@ import {
   TransactionEndedError,
 } from '../../src/index.ts';
 import { hostile } from '../support/hostile.ts';
+import { createLedger } from '../support/ledger.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
 import { TempDir, useTempDir } from '../support/temp-dir.ts';
@@ -120,6 +124,26 @@ describe('a thread that dies', () => {
     });
     await db.api.hostile.add('b');
     expect(committed(dir)).toEqual(['a/1', 'b/1']);
+  });
+
+  test('after the COMMIT of a caller that is alone, runs nothing a second time', async () => {
+    const db = await openHostile(dir);
+    for (let at = 0; at < 12; at++) await db.api.hostile.add(`alone ${at}`);
+    const error = await rejection(db.api.hostile.addAndExitAfterCommit('a'), ExecutorError);
+    expect(error.outcome).toBe('committed');
+    await db.api.hostile.add('b');
+    expect(committed(dir).filter((row) => !row.startsWith('alone'))).toEqual(['a/1', 'b/1']);
+  });
+
+  test('is replaced also where nothing but its calls keeps the process alive', async () => {
+    const main = new URL('../support/alone-main.ts', import.meta.url).pathname;
+    createLedger(dir.file());
+    const child = spawn(process.execPath, ['--conditions=sluice-source', main, dir.file()], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [output, ended] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+    expect(output).toBe('rolled-back\nnext\nhere: next\n');
+    expect(ended[0]).toBe(0);
   });
 
   test('under a transaction undoes it, refuses its calls, and the lane goes on', async () => {
@@ -256,6 +280,23 @@ describe('a registry’s module', () => {
 
 describe('a thread that is stuck in a query', () => {
   const dir = useTempDir();
+
+  test.for(['before it begins', 'while it runs'] as const)(
+    'keeps nothing of a write that was given up %s, also where its caller has been alone',
+    async (when) => {
+      const db = await openHostile(dir);
+      for (let at = 0; at < 12; at++) await db.api.hostile.add(`alone ${at}`);
+      await db.api.hostile.clear();
+      const busy = when === 'before it begins' ? db.api.hostile.stuck(SECONDS) : undefined;
+      const late = db.context({ timeout: 50 }, () =>
+        when === 'before it begins' ? db.api.hostile.add('late') : db.api.hostile.addAndStick('late', SECONDS),
+      );
+      const error = await rejection(late, TimeoutError);
+      expect(error.outcome).toBe(when === 'before it begins' ? 'not-started' : 'rolled-back');
+      await busy;
+      expect(await db.snapshot((api) => api.hostile.listed())).toEqual([]);
+    },
+  );
 
   test('releases its caller at the deadline, names the query, and keeps nothing of it', async () => {
     const db = await openHostile(dir);

@@ -29,6 +29,8 @@ describe('a value that cannot cross is refused with its place', () => {
     ],
     ['a date of a class of one’s own', { at: new Day(0) }, /^argument\.at is a Day/],
     ['rows of a class of one’s own', { rows: Rows.from([1]) }, /^argument\.rows is /],
+    ['a proxy', { rows: [new Proxy({ id: 1 }, {})] }, /^argument\.rows\[0\] is a proxy/],
+    ['a proxy of an array', new Proxy([1], {}), /^argument is a proxy/],
     ['a function in a map', new Map([['k', () => 1]]), /^argument\[value 0\] is a function/],
   ] as const)('%s', ([, value, message]) => {
     expect(() => pack(value, 'argument')).toThrow(message);
@@ -159,5 +161,51 @@ describe('through an executor', () => {
     const handler = stack.indexOf('hostile.ts');
     expect(handler).toBeGreaterThan(0);
     expect(stack.indexOf('theCaller')).toBeGreaterThan(handler);
+  });
+});
+
+describe('what cannot be looked at, or not sent', () => {
+  const dir = useTempDir();
+
+  test('a result that throws when it is looked at is its own caller’s error, and the thread goes on', async () => {
+    const db = await openHostile(dir);
+    const others = [1, 2, 3].map((value) => db.api.hostile.echo({ value }));
+    const failed = [db.api.hostile.thorny(), db.api.hostile.thorny()].map((call) => rejection(call, RangeError));
+    for (const error of await Promise.all(failed)) expect(error.message).toBe('a thorn');
+    expect(await Promise.all(others)).toEqual([{ value: 1 }, { value: 2 }, { value: 3 }]);
+    const written = await rejection(db.api.hostile.addThorny('a'), RangeError);
+    expect(written).toHaveProperty('outcome', 'committed');
+    expect(committed(dir)).toEqual(['a/1']);
+  });
+
+  test('a result that cannot cross says of a write that it was committed, and of nothing else', async () => {
+    const db = await openHostile(dir);
+    expect(await rejection(db.api.hostile.proxied(), HandlerError)).toMatchObject({ outcome: undefined });
+    await rejection(
+      db.transaction(async (api) => {
+        expect(await rejection(api.hostile.addUnsendable('a'), HandlerError)).toMatchObject({ outcome: undefined });
+        throw new Error('undo');
+      }),
+      Error,
+    );
+    expect(committed(dir)).toEqual([]);
+  });
+
+  test('an argument that throws when it is looked at leaves nothing that a close would wait for', async () => {
+    const db = await openHostile(dir);
+    let looks = 0;
+    const sly = {
+      get value(): number {
+        if (++looks > 1) throw new RangeError('a second look');
+        return 1;
+      },
+    };
+    await Promise.allSettled([db.api.hostile.echo(sly)]);
+    await db.close();
+  });
+
+  test('an array arrives with what stands beside its items, however long the call took', async () => {
+    const db = await openHostile(dir);
+    for (let at = 0; at < 5; at++) expect(await db.api.hostile.numbered()).toHaveProperty('total', 7);
   });
 });

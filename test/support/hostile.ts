@@ -35,6 +35,13 @@ class Money {
   readonly cents = 1;
 }
 
+/** A plain object whose only property throws. */
+const thorny = (): unknown => ({
+  get thorn(): never {
+    throw new RangeError('a thorn');
+  },
+});
+
 const kept = Buffer.alloc(100_000, 7);
 
 /** The table's methods for handlers. */
@@ -115,6 +122,11 @@ const hostileRepository = defineRepository(entries, {
     /** Something that others here go on using. */
     kept: () => kept,
     unsendable: (): unknown => ({ rows: [{ fn: () => 1 }] }),
+    /** A row, after another one, that throws when it is looked at. */
+    thorny: (): unknown => [{ id: 1 }, thorny()],
+    /** What structured clone refuses although nothing in it is. */
+    proxied: (): unknown => [new Proxy({ id: 1 }, {})],
+    numbered: (): unknown => Object.assign([{ id: 1 }], { total: 7 }),
     instance: (): unknown => new Money(),
   }),
   writes: (db, { afterCommit }) => ({
@@ -141,6 +153,10 @@ const hostileRepository = defineRepository(entries, {
     rage(call: string) {
       db.insert(entries).values({ call, part: 1 }).run();
       throw new Tantrum('no', { cause: new TypeError('because') });
+    },
+    addThorny(call: string): unknown {
+      db.insert(entries).values({ call, part: 1 }).run();
+      return thorny();
     },
     addUnsendable(call: string): unknown {
       db.insert(entries).values({ call, part: 1 }).run();

@@ -1,5 +1,6 @@
 /** A caller that has been alone for a while: its call runs at once, and must keep every law that a batch keeps. */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { getEventListeners } from 'node:events';
 import { sql } from 'drizzle-orm';
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 import { describe, expect, test } from 'vitest';
@@ -73,6 +74,15 @@ for (const strategy of IN_THREAD) {
       const call = db.api.entries.run('a', ['row']);
       expect(committed(dir)).toEqual(['a/1']);
       await call;
+    });
+
+    test('leaves no listener at its signal', async () => {
+      const db = await openEntries();
+      const { signal } = new AbortController();
+      for (let at = 0; at < 50; at++) {
+        await db.context({ signal }, () => db.api.entries.run(`signal-${at}`, ['row']));
+      }
+      expect(getEventListeners(signal, 'abort')).toEqual([]);
     });
 
     test('shares the second commit of a burst with all but the first of it', async () => {
