@@ -21,7 +21,7 @@ export interface OtherSide {
  * thousand calls, and throws much of it away with the database of the round before. In milliseconds; a side that has made so
  * many calls is warm enough.
  */
-const WARM_UP = { least: 60, most: 1000, calls: 4000 };
+const WARM_UP = { least: 60, most: 1500, calls: 10_000 };
 /** Parts of a round. The disk is slow and fast by turns of some tenths of a second; parts this short meet both. */
 const PARTS = 6;
 

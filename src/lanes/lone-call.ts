@@ -7,13 +7,11 @@ import { type CallResult, type WriteCall } from './write-call.ts';
 /**
  * Runs one synchronous call in the transaction that is open, and commits it. The caller's async context is around it.
  *
- * @param since now, on `performance.now()`'s clock
  * @returns the call's own result, committed or rolled back; `commit-busy` while its transaction is still open
  */
 export function runAlone(
   connection: Connection,
   call: WriteCall,
-  since: number,
   stats: LaneStats,
 ): CallResult | Extract<BatchEnd, { kind: 'commit-busy' }> {
   const progress = call.context?.progress;
@@ -25,8 +23,8 @@ export function runAlone(
   } catch (error) {
     result = { error };
   }
-  stats.wait.record((since - call.since) * 1000);
-  stats.run.record((performance.now() - since) * 1000);
+  stats.wait.record(0);
+  stats.run.record((performance.now() - call.since) * 1000);
   if ('error' in result) {
     call.method.trust.failed();
     return undone(connection, result.error);

@@ -113,16 +113,14 @@ export class WriteLane implements Tenancy {
         { limit: seat.maxQueue },
       );
     }
+    const idle = this.#holder === undefined && !this.#scheduled;
+    if (idle && entry.kind === 'call' && this.#isAlone(entry) && this.#opensAtOnce(seat)) {
+      this.#runAtOnce(entry);
+      return;
+    }
     this.#queue.push(entry);
     if (this.#holder !== undefined || this.#refusals > 0) this.#queue.watch(entry.deadline);
-    const idle = this.#holder === undefined && !this.#scheduled;
-    if (entry.kind === 'call') {
-      if (idle && this.#isAlone(entry)) {
-        this.#runAtOnce(entry);
-        return;
-      }
-      entry.wait();
-    }
+    if (entry.kind === 'call') entry.wait();
     if (idle) this.#runAfterThisTick();
     this.#askHolder();
   }
@@ -264,27 +262,38 @@ export class WriteLane implements Tenancy {
       this.#runAfterTheLoopTurned();
       return false;
     }
-    this.#refusals = 0;
-    this.lock.taken();
-    if (batchChannel.start.hasSubscribers) batchChannel.start.publish({ queued: this.length });
+    this.#opened(this.length);
     return true;
   }
 
+  /** Opens a transaction for a call that nobody waits with. Where it cannot be had the call waits like any other, and learns why. */
+  #opensAtOnce({ connection }: Seat): boolean {
+    try {
+      if (!connection.takeWriteLock()) return false;
+    } catch {
+      return false;
+    }
+    this.#opened(1);
+    return true;
+  }
+
+  #opened(queued: number): void {
+    this.#refusals = 0;
+    this.lock.taken();
+    if (batchChannel.start.hasSubscribers) batchChannel.start.publish({ queued });
+  }
+
   /**
-   * Runs the only call that waits, in its caller's tick and async context. A batch of one with nothing to keep for others:
-   * after the sync of a commit all code and data are cold, and a batch's bookkeeping then costs a tenth of a durable write.
+   * Runs the only call there is, in its caller's tick and async context. A batch of one with nothing to keep for others, which
+   * never was in the queue: after the sync of a commit all code and data are cold, and a batch's bookkeeping then costs a tenth
+   * of a durable write. Its transaction is open.
    */
   #runAtOnce(call: WriteCall): void {
-    const { seat } = call;
+    const { seat, since } = call;
     this.#scheduled = true;
-    if (!this.#begin(seat)) {
-      call.wait();
-      return;
-    }
-    this.#queue.take();
-    const since = performance.now();
+    call.gone = true;
     this.#holder = { seat, label: call.label, since };
-    const end = runAlone(seat.connection, call, since, seat.stats);
+    const end = runAlone(seat.connection, call, seat.stats);
     if ('kind' in end) {
       call.wait();
       this.#finish(seat, end);
@@ -303,7 +312,7 @@ export class WriteLane implements Tenancy {
     void NOW.then(this.#standAlone);
     // Still scheduled: what an effect calls waits for the end of the tick, or a chain of effects would never return.
     call.settle(end);
-    this.checkpoints?.committed();
+    this.checkpoints?.committed(since);
     const hogging = since - this.#turnedAt >= 2 * seat.limits.slice;
     if (hogging || this.#queue.length > 0 || this.#chore !== undefined) this.#runAfterTheLoopTurned();
     else this.#scheduled = false;

@@ -11,7 +11,8 @@
  *    A passive checkpoint holds off nobody, so other processes that commit meanwhile keep the WAL from being empty, and it
  *    would grow for as long as they do. When two steps have not started it over, the next takes the writers' lock if that
  *    is free (`restart`): then nothing is added meanwhile.
- * 2. *The size of a step* follows the disk, so that one takes about {@link STEP_TIME} milliseconds.
+ * 2. *The size of a step* follows the disk, so that one takes about {@link STEP_TIME} milliseconds. It grows only where steps
+ *    take a noticeable part of the time: a longer WAL is slower to write for as long as the file grows.
  * 3. *Idle.* A while after the last commit the rest is moved, unless it is too little to be worth an fsync.
  * 4. *The limit.* A WAL file longer than `journal_size_limit` is emptied (truncated) once nobody reads from it. Nothing
  *    here ever waits for a lock.
@@ -39,6 +40,8 @@ const LOOK_EVERY = 5;
 const STEP_TIME = 8;
 /** Bytes of a step. With fewer the fsync would cost more than the pages; with more, pages that are written again and again are moved once. */
 const STEP = { least: MIB, first: 4 * MIB, most: 12 * MIB } as const;
+/** The part of the time that steps take, from which on they are made longer, and so fewer. */
+const WORTH_A_LONGER_STEP = 0.02;
 /** More bytes than this, and than a step, are moved, or cut off, in a thread. */
 const HERE_AT_MOST = 8 * MIB;
 /** Milliseconds without a commit until the rest is moved, and from how many bytes on it is. */
@@ -102,6 +105,7 @@ export class CheckpointPolicy {
   #limit: number | undefined;
   #bytesPerPage = 0;
   #step: number = STEP.first;
+  #steppedAt = 0;
   #mostAStep: number = STEP.most;
   /** Bytes that the database did not have at the last look. */
   #backlog = 0;
@@ -178,10 +182,9 @@ export class CheckpointPolicy {
     };
   }
 
-  /** Something may have been committed, and the lane is free. */
-  committed(): void {
+  /** Something may have been committed, and the lane is free. @param now where the caller knows it, about */
+  committed(now = performance.now()): void {
     if (this.#writers.size === 0) return;
-    const now = performance.now();
     this.#committedAt = now;
     if (this.#timer === undefined) this.#arm(IDLE.after);
     if (now - this.#lookedAt < LOOK_EVERY) return;
@@ -322,8 +325,12 @@ export class CheckpointPolicy {
 
   /** Steps towards the bytes that this disk moves in the time of a step. */
   #adapt({ duration, complete }: Attempt): void {
+    const now = performance.now();
+    const share = duration / (now - this.#steppedAt);
+    this.#steppedAt = now;
     if (!complete || this.#backlog < STEP.least) return;
     const fitting = (this.#backlog * STEP_TIME) / Math.max(duration, 1);
+    if (fitting > this.#step && share < WORTH_A_LONGER_STEP) return;
     this.#step = Math.min(this.#mostAStep, Math.max(STEP.least, (this.#step + fitting) / 2));
   }
 
