@@ -1,8 +1,8 @@
 /** What the executor costs and saves: writes and reads through it, long queries beside short ones, readers, and its start. */
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { drive } from '../measure/callers.ts';
+import { watchLoopDelay } from '../measure/loop-delay.ts';
 import { race, type Side } from '../measure/race.ts';
 import { inRounds } from '../measure/rounds.ts';
 import { difference, quantile, ratio, summarize } from '../measure/summary.ts';
@@ -118,7 +118,6 @@ async function readsBesideReports(workspace: Workspace, strategy: Measured, dura
     return db.api.accounts.get(key(calls++));
   };
   await drive({ callers: 32, duration: 100 }, read);
-  const loop = monitorEventLoopDelay({ resolution: 1 });
   let over = false;
   const reporter = async (): Promise<void> => {
     while (!over) {
@@ -127,13 +126,13 @@ async function readsBesideReports(workspace: Workspace, strategy: Measured, dura
     }
   };
   const reporters = [reporter(), reporter()];
-  loop.enable();
+  const loopDelay = watchLoopDelay();
   const { latencies } = await drive({ callers: 32, duration, latencies: true }, read);
-  loop.disable();
+  const delay = loopDelay();
   over = true;
   await Promise.all(reporters);
   await closeAndDiscard(workspace, file, db);
-  return { p99: quantile(latencies, 0.99), delay: loop.percentile(99) / 1e6 };
+  return { p99: quantile(latencies, 0.99), delay };
 }
 
 /** Milliseconds that a thread takes from its start until it has imported the registry's own module, and no more. */

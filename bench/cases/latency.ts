@@ -1,6 +1,6 @@
 /** What waiting feels like: the p99 of a write, and the event loop meanwhile. */
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { drive } from '../measure/callers.ts';
+import { watchLoopDelay } from '../measure/loop-delay.ts';
 import { type Running, type Side } from '../measure/race.ts';
 import { inRounds } from '../measure/rounds.ts';
 import { quantile, ratio, summarize } from '../measure/summary.ts';
@@ -60,11 +60,9 @@ export const latency: Case = {
     }
 
     async function loopDelay({ call }: Running): Promise<number> {
-      const delay = monitorEventLoopDelay({ resolution: 1 });
-      delay.enable();
+      const delay = watchLoopDelay();
       await drive({ callers: CALLERS, duration }, call);
-      delay.disable();
-      return delay.percentile(99) / 1e6;
+      return delay();
     }
   },
 };
