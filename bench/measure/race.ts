@@ -16,6 +16,11 @@ export interface OtherSide {
   readonly options: DriveOptions;
 }
 
+/** How to drive, and for how many milliseconds at least before the clock starts. */
+export interface RaceOptions extends DriveOptions {
+  readonly warmUp?: number;
+}
+
 /**
  * The same load before the clock starts, so that nobody is measured while it is being compiled: V8 compiles after some
  * thousand calls, and throws much of it away with the database of the round before. In milliseconds; a side that has made so
@@ -31,7 +36,7 @@ const PARTS = 6;
  */
 export async function race<S extends string>(
   rounds: number,
-  options: DriveOptions,
+  { warmUp = WARM_UP.least, ...options }: RaceOptions,
   sides: Readonly<Record<S, Side | OtherSide>>,
 ): Promise<Samples<S>> {
   const names = Object.keys(sides) as S[];
@@ -45,10 +50,10 @@ export async function race<S extends string>(
     }
     for (const { call, load } of running) {
       const until = performance.now() + WARM_UP.most;
-      let calls = 0;
-      do {
+      let { calls } = await drive({ ...load, duration: warmUp }, call);
+      while (calls < WARM_UP.calls && performance.now() < until) {
         calls += (await drive({ ...load, duration: WARM_UP.least }, call)).calls;
-      } while (calls < WARM_UP.calls && performance.now() < until);
+      }
     }
     globalThis.gc?.();
     for (let part = 0; part < PARTS; part++) {
