@@ -6,13 +6,15 @@
  *    earned trust runs without one: when it throws after it has written, the batch is undone and replayed, and the method
  *    has its savepoint until it has earned trust again. Callers see no difference but the time.
  * 3. Some failures end the whole transaction at once (RAISE(ROLLBACK), OR ROLLBACK, a full disk, an I/O error). After each
- *    call `inTransaction` is looked at: if it is gone, that call is guilty, and every other call of the batch is undone.
+ *    call `inTransaction` is looked at: if it is gone, that call is guilty, and every other call of the batch is undone. What
+ *    it was told may rest on rows of theirs that will never be committed, because their callers give up before the replay;
+ *    so it fails at once only where nobody's write stood before it, and runs again behind them otherwise.
  * 4. An asynchronous handler is awaited inside its savepoint until the microtask queue is empty. One that has not settled
  *    by then waits for something else: it is undone, the batch ends, and it runs again in a transaction of its own.
  * 5. COMMIT. A deferred foreign key passes its savepoint and fails here, and nobody can tell whose it was: everything is
  *    rolled back and every call is undone.
- * 6. What was undone through no fault of its own goes back to the head of the lane, in order, to run again: after (3) as
- *    one batch that ends there, after (5) each alone, so that only the guilty one fails.
+ * 6. What was undone goes back to the head of the lane, in order, to run again: after (3) the innocent as one batch and the
+ *    guilty one alone after it, after (5) each alone, so that only the guilty one fails.
  *
  * A call's promise settles only after (5) has committed what it did, or what it saw.
  */
@@ -48,8 +50,8 @@ export type BatchEnd =
       readonly kind: 'undone';
       readonly guilty: { readonly call: WriteCall; readonly error: unknown } | undefined;
       readonly again: readonly WriteCall[];
-      /** Whether each runs alone the next time. */
-      readonly alone: boolean;
+      /** How many of those that run again may share a batch; after them each runs alone. */
+      readonly together: number;
     };
 
 /** The calls that may join the batch, in order. */
@@ -106,9 +108,18 @@ export class Batch {
   /** Ends a batch whose transaction control itself failed: the call that ran is guilty, the others run again. */
   fail(error: unknown): BatchEnd {
     this.#connection.rollback();
-    const again = this.#ended.map(({ call }) => call);
-    const call = this.#current ?? again.pop();
-    return { kind: 'undone', guilty: call === undefined ? undefined : { call, error }, again, alone: false };
+    const call = this.#current ?? this.#ended.pop()?.call;
+    if (call === undefined) return { kind: 'undone', guilty: undefined, again: [], together: 0 };
+    return this.#blame(call, error);
+  }
+
+  /** The batch is undone, and this call is guilty of it. */
+  #blame(call: WriteCall, error: unknown): BatchEnd {
+    const others = this.#ended.map((each) => each.call);
+    const together = others.length;
+    if (together > 0 && this.#succeeded > 0)
+      return { kind: 'undone', guilty: undefined, again: [...others, call], together };
+    return { kind: 'undone', guilty: { call, error }, again: others, together };
   }
 
   #next(): WriteCall | undefined {
@@ -153,8 +164,7 @@ export class Batch {
       call.method.waits = true;
       if (this.#connection.inTransaction) return this.#commit([call]);
       // It caught the end of the whole transaction before it waited: the others run again, and then it, alone.
-      const again = [...this.#ended.map((each) => each.call), call];
-      return { kind: 'undone', guilty: undefined, again, alone: false };
+      return this.#again(call);
     }
     if (!this.#connection.inTransaction) this.#fate = 'lost';
     return this.#note(call, result) ?? (await this.run());
@@ -170,17 +180,20 @@ export class Batch {
     if (call.method.mode === 'sync') this.#stats.slow.note(call.method.label, this.#now - started);
     if (this.#fate === 'spoiled') {
       this.#connection.rollback();
-      const again = [...this.#ended.map((each) => each.call), call];
-      return { kind: 'undone', guilty: undefined, again, alone: false };
+      return this.#again(call);
     }
     if (this.#fate === 'lost') {
       this.#connection.takeEffects();
-      const error = 'error' in result ? result.error : swallowed(call);
-      return { kind: 'undone', guilty: { call, error }, again: this.#ended.map((each) => each.call), alone: false };
+      return this.#blame(call, 'error' in result ? result.error : swallowed(call));
     }
     if ('value' in result) this.#succeeded += 1;
     this.#ended.push({ call, result });
     return undefined;
+  }
+
+  /** The batch is undone through nobody's fault. */
+  #again(call: WriteCall): BatchEnd {
+    return runAgain([...this.#ended.map((each) => each.call), call]);
   }
 
   #commit(again: readonly WriteCall[]): BatchEnd {
@@ -223,7 +236,11 @@ function withoutThese(
   connection.rollback();
   for (const { call } of unwanted) call.reject(givenUp(call), 'rolled-back');
   const others = ended.filter((each) => !unwanted.includes(each)).map(({ call }) => call);
-  return { kind: 'undone', guilty: undefined, again: [...others, ...again], alone: false };
+  return runAgain([...others, ...again]);
+}
+
+function runAgain(again: readonly WriteCall[]): BatchEnd {
+  return { kind: 'undone', guilty: undefined, again, together: again.length };
 }
 
 /** What a call ends with that nobody waits for any more. */
@@ -242,10 +259,10 @@ export function undo(
   if (ended.length === 1 && first !== undefined) {
     const explained = error instanceof ConstraintError ? connection.explainCommit(error) : error;
     connection.rollback();
-    return { kind: 'undone', guilty: { call: first.call, error: explained }, again, alone: false };
+    return { kind: 'undone', guilty: { call: first.call, error: explained }, again, together: again.length };
   }
   connection.rollback();
-  return { kind: 'undone', guilty: undefined, again: [...ended.map(({ call }) => call), ...again], alone: true };
+  return { kind: 'undone', guilty: undefined, again: [...ended.map(({ call }) => call), ...again], together: 0 };
 }
 
 function write(connection: Connection, call: WriteCall): unknown {

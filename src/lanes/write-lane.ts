@@ -376,7 +376,7 @@ export class WriteLane implements Tenancy {
     this.#alone = alone ? this.#alone + 1 : 0;
     if (end.kind === 'undone') {
       seat.stats.replays += end.again.length;
-      for (const [at, call] of end.again.entries()) call.last = end.alone || at === end.again.length - 1;
+      for (const [at, call] of end.again.entries()) call.last = at >= end.together - 1;
     }
     this.#putBack(seat, end.again);
     // Before anybody learns of the end, so that whoever calls again at once finds the lane on its way.

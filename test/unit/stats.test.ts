@@ -106,8 +106,8 @@ for (const strategy of IN_THREAD) {
           db.api.entries.run(call, call === 'guilty' ? ['row', 'rollback'] : ['row']),
         ),
       );
-      // One is undone by the guilty call, one has a and b again, one has d.
-      expect(counts(db)).toEqual([2 + 3, 2 + 2, 2, 0]);
+      // One is undone by the guilty call, one has a and b again, one the guilty call, one has d.
+      expect(counts(db)).toEqual([2 + 4, 2 + 2, 3, 0]);
       expect(committed(dir)).toEqual(['a/1', 'b/1', 'd/1']);
     });
 

@@ -200,6 +200,7 @@ for (const strategy of IN_THREAD) {
         expect(ended(heard)).toEqual([
           ['undone', 3],
           ['done', 2],
+          ['undone', 1],
         ]);
       });
 

@@ -1,0 +1,54 @@
+import { sql } from 'drizzle-orm';
+import { expect, test } from 'vitest';
+import { AbortError, ConstraintError, defineRepositories, defineRepository } from '../../src/index.ts';
+import { createLedger, entries } from '../support/ledger.ts';
+import { committed } from '../support/open-ledger.ts';
+import { IN_THREAD } from '../support/strategies.ts';
+import { useTempDir } from '../support/temp-dir.ts';
+import { rejection } from '../support/waiting.ts';
+
+/** What happens while the second handler runs, as it would from another thread. */
+let meanwhile: () => void;
+
+const repositories = defineRepositories(import.meta.url, {
+  entries: defineRepository(entries, {
+    writes: (db) => ({
+      clear: () => {
+        db.delete(entries).run();
+      },
+      /** Inserts its row, and then ends the whole transaction. */
+      poison: (call: string) => {
+        meanwhile();
+        db.insert(entries).values({ call, part: 1 }).run();
+        db.run(sql`INSERT INTO traps (kind) VALUES ('rollback')`);
+      },
+    }),
+  }),
+});
+
+const dir = useTempDir();
+
+// | first caller     | second caller                                    |
+// |------------------|--------------------------------------------------|
+// | deletes the row  |                                                  |
+// |                  | finds its name free, and ends their transaction  |
+// | is aborted       |                                                  |
+// |                  | must be told that its name is taken: it still is |
+test.each(IN_THREAD)(
+  'under $title a call that ends everybody’s transaction fails with what is committed, not with what others gave up',
+  async (strategy) => {
+    createLedger(dir.file());
+    const db = await strategy.open({ file: dir.file(), repositories, batch: { slice: 10_000 } });
+    dir.atEnd(() => db.close());
+    await db.api.entries.insert({ call: 'a', part: 1 });
+    const controller = new AbortController();
+    meanwhile = () => {
+      controller.abort();
+    };
+    const cleared = db.context({ signal: controller.signal }, () => db.api.entries.clear());
+    const poisoned = rejection(db.api.entries.poison('a'), ConstraintError);
+    expect(await rejection(cleared, AbortError)).toMatchObject({ outcome: 'rolled-back' });
+    expect(await poisoned).toMatchObject({ kind: 'unique', outcome: 'rolled-back' });
+    expect(committed(dir)).toEqual(['a/1']);
+  },
+);
