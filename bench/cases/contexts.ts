@@ -42,7 +42,7 @@ export const contexts: Case = {
       const inside = (call: (api: BenchDatabase['api'], at: number) => Promise<unknown>): Sample => {
         return () => db.transaction((api) => costOf(calls, (at) => call(api, at)));
       };
-      const { byId, credit } = handlersOn(handle);
+      const { byId, credit, send } = handlersOn(handle);
       const directly = (call: (at: number) => unknown): Sample => {
         return async () => {
           handle.exec('BEGIN IMMEDIATE');
@@ -53,6 +53,7 @@ export const contexts: Case = {
           return cost;
         };
       };
+      const guarded = inSavepoint(handle);
       const reads = await inRounds(rounds, {
         handler: directly((at) => byId(key(at, ROWS))),
         'its api': inside((api, at) => api.accounts.byId(key(at, ROWS))),
@@ -60,15 +61,19 @@ export const contexts: Case = {
       });
       const writes = await inRounds(rounds, {
         handler: directly((at) => credit(key(at, ROWS), 1)),
+        'in a savepoint': directly((at) => guarded(() => credit(key(at, ROWS), 1))),
         'its api': inside((api, at) => api.accounts.credit(key(at, ROWS), 1)),
         'db.api': inside((_, at) => db.api.accounts.credit(key(at, ROWS), 1)),
       });
-      joined.push(row(`read, ${strategy}`, reads, 'handler'), row(`write, ${strategy}`, writes, 'handler'));
-      for (const side of ['its api', 'db.api'] as const) {
-        for (const [what, samples] of [
-          ['read', reads],
-          ['write', writes],
-        ] as const) {
+      const transfers = await inRounds(rounds, {
+        handler: directly((at) => send(key(at, ROWS), key(at + 1, ROWS), 1)),
+        'in a savepoint': directly((at) => guarded(() => send(key(at, ROWS), key(at + 1, ROWS), 1))),
+        'its api': inside((api, at) => api.transfers.send(key(at, ROWS), key(at + 1, ROWS), 1)),
+        'db.api': inside((_, at) => db.api.transfers.send(key(at, ROWS), key(at + 1, ROWS), 1)),
+      });
+      for (const [what, samples] of Object.entries({ read: reads, write: writes, transfer: transfers })) {
+        joined.push(row(`${what}, ${strategy}`, samples, 'handler'));
+        for (const side of ['its api', 'db.api'] as const) {
           const found = ratio(samples[side], samples.handler);
           requirements.push(atMost(`a joined ${what} through ${side} beside its handler, ${strategy}`, found, 1.5));
         }
@@ -88,14 +93,29 @@ export const contexts: Case = {
   },
 };
 
-/** The same repository's handlers on a Drizzle database of one's own, without anything around them. */
+/** The same repositories' handlers on a Drizzle database of one's own, without anything around them. */
 function handlersOn(handle: ReturnType<typeof openRaw>) {
-  const { reads, writes } = registry.repositories.accounts;
+  const { accounts, transfers } = registry.repositories;
   const db = drizzle(handle);
   const unused = (): never => {
-    throw new Error('the handlers of accounts use nothing but their database');
+    throw new Error('the handlers of the bench have no effects');
   };
-  if (reads === undefined || writes === undefined) throw new Error('accounts has lost its handlers');
-  const tools = { use: unused, signal: { aborted: false } };
-  return { ...reads(db, tools), ...writes(db, { ...tools, afterCommit: unused }) };
+  if (accounts.reads === undefined || accounts.writes === undefined || transfers.writes === undefined) {
+    throw new Error('the bench has lost its handlers');
+  }
+  const tools = { use: unused, signal: { aborted: false }, afterCommit: unused };
+  const ofAccounts = { ...accounts.reads(db, tools), ...accounts.writes(db, tools) };
+  return { ...ofAccounts, ...transfers.writes(db, { ...tools, use: () => ofAccounts as never }) };
+}
+
+/** What undoes a call alone: the least that it can cost. */
+function inSavepoint(handle: ReturnType<typeof openRaw>): (run: () => unknown) => unknown {
+  const savepoint = handle.prepare('SAVEPOINT call');
+  const release = handle.prepare('RELEASE call');
+  return (run) => {
+    savepoint.run();
+    const value = run();
+    release.run();
+    return value;
+  };
 }

@@ -3,9 +3,8 @@ import Sqlite from 'better-sqlite3';
 import { quantile, ratio, summarize } from '../measure/summary.ts';
 import { atLeast, atMost, row } from '../report/build.ts';
 import { type Case, type Requirement, type Row } from '../report/case.ts';
-import { crowds } from '../sides/crowd.ts';
+import { crowds, type CrowdSide } from '../sides/crowd.ts';
 import { SEEDED } from '../sides/schema.ts';
-import { type InThread } from '../sides/sluice.ts';
 
 const PROCESSES = 8;
 const CALLERS = 16;
@@ -30,30 +29,35 @@ export const processes: Case = {
     const duration = quick ? 4000 : 20_000;
     const rates: Row[] = [];
     const waits: Row[] = [];
+    const others: Row[] = [];
     const requirements: Requirement[] = [];
-    for (const strategy of ['per-context', 'shared'] as const) {
+    for (const side of ['hand-written', 'per-context', 'shared'] as const) {
       const many: Figures[] = [];
       const one: Figures[] = [];
+      const few: Figures[] = [];
       for (let round = 0; round < rounds; round++) {
-        one.push(await measure(strategy, 1, PROCESSES * CALLERS));
-        many.push(await measure(strategy, PROCESSES, CALLERS));
+        one.push(await measure(side, 1, PROCESSES * CALLERS));
+        many.push(await measure(side, PROCESSES, CALLERS));
+        few.push(await measure(side, 1, CALLERS));
       }
-      const both = (figure: keyof Figures) => ({
+      const all = (figure: keyof Figures) => ({
         'one process': one.map((each) => each[figure]),
         'eight processes': many.map((each) => each[figure]),
+        'one process, 16 callers': few.map((each) => each[figure]),
       });
-      rates.push(row(strategy, both('rate'), 'one process'));
+      rates.push(row(side, all('rate'), 'one process'));
       for (const figure of ['median', 'p99', 'longest'] as const) {
-        waits.push(row(`${figure}, ${strategy}`, both(figure), 'one process'));
+        waits.push(row(`${figure}, ${side}`, all(figure), 'one process'));
       }
-      rates.push(row(`calls a commit, ${strategy}`, both('batch'), 'one process'));
-      rates.push(row(`tries for the lock, ${strategy}`, both('retries'), 'one process'));
-      const { 'one process': alone, 'eight processes': together } = both('rate');
+      if (side === 'hand-written') continue;
+      others.push(row(`transfers a commit, ${side}`, all('batch'), 'one process'));
+      others.push(row(`tries for the lock, ${side}`, all('retries'), 'one process'));
+      const { 'one process': alone, 'eight processes': together } = all('rate');
       const longest = many.map((each) => each.longest / each.median);
       requirements.push(
-        atMost(`errors, ${strategy}`, summarize(many.map(({ errors }) => errors)), 0, ''),
-        atLeast(`throughput beside one process, ${strategy}`, ratio(together, alone), 0.6),
-        atMost(`the longest wait for a transfer beside the median, ${strategy}`, summarize(longest), 50),
+        atMost(`errors, ${side}`, summarize(many.map(({ errors }) => errors)), 0, ''),
+        atLeast(`throughput beside one process, ${side}`, ratio(together, alone), 0.6),
+        atMost(`the longest wait for a transfer beside the median, ${side}`, summarize(longest), 50),
       );
     }
     return {
@@ -61,13 +65,14 @@ export const processes: Case = {
       tables: [
         { title: 'Reads and transfers by turns, 128 callers', unit: 'calls a second', rows: rates },
         { title: 'From a transfer to its answer', unit: 'ms', rows: waits },
+        { title: 'What that takes', unit: 'number', rows: others },
       ],
       requirements,
     };
 
-    async function measure(strategy: InThread, count: number, callers: number): Promise<Figures> {
+    async function measure(side: CrowdSide, count: number, callers: number): Promise<Figures> {
       const file = workspace.fresh();
-      const reports = await crowds(count, { file, strategy, callers, duration });
+      const reports = await crowds(count, { file, side, callers, duration });
       const transfers = reports.flatMap((report) => report.transfers);
       assertConserved(file, transfers.length);
       workspace.discard(file);

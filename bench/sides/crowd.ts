@@ -4,9 +4,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { type InThread } from './sluice.ts';
 
+/** A strategy, or the batch loop of `batch-loop.ts` on a raw handle, which waits for SQLite's lock inside SQLite. */
+export type CrowdSide = InThread | 'hand-written';
+
 export interface CrowdOrder {
   readonly file: string;
-  readonly strategy: InThread;
+  readonly side: CrowdSide;
   readonly callers: number;
   /** Milliseconds. */
   readonly duration: number;

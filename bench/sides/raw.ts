@@ -37,6 +37,12 @@ export function rawInsert(handle: Sqlite.Database): () => Promise<unknown> {
   };
 }
 
+/** A point read. */
+export function rawRead(handle: Sqlite.Database): (id: number) => unknown {
+  const statement = handle.prepare('SELECT id, owner, cents, version FROM accounts WHERE id = ?');
+  return (id) => statement.get(id);
+}
+
 /** Two reads, two updates, two inserts, in a transaction of their own. */
 export function rawTransfer(handle: Sqlite.Database): (from: number, to: number) => Promise<number> {
   const send = handle.transaction(transferSteps(handle));

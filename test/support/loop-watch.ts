@@ -51,8 +51,8 @@ export function watchLoop(dir: TempDir): LoopWatch {
         const collected = collections
           .filter(({ startTime, duration }) => startTime < to && startTime + duration > start)
           .reduce((sum, { duration }) => sum + duration, 0);
-        // Not both: they may be the same time.
-        return Math.max(0, to - start - Math.max(lost, collected));
+        // They may overlap, and a gap then counts for too little: a loop that stands still does so where neither was, too.
+        return Math.max(0, to - start - lost - collected);
       };
       return gaps.map(own).sort((a, b) => b - a);
     },
