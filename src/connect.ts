@@ -113,11 +113,11 @@ class Connection extends PortStrategy {
     return sleepUntilAnswered(pending, {
       page: client.page,
       flush: () => {
-        client.flush();
+        client.link.flush();
       },
       receive: () => {
         this.#receive();
-        client.receive();
+        client.link.receive();
       },
       expire: () => {
         client.expire();
@@ -142,10 +142,10 @@ class Connection extends PortStrategy {
     const client = this.clients()[notice.at];
     switch (notice.kind) {
       case 'line':
-        client?.attach(notice);
+        client?.link.attach(notice.port);
         break;
       case 'lost':
-        client?.lost(notice.cause === undefined ? undefined : decodeError(notice.cause));
+        client?.link.lost(notice.cause === undefined ? undefined : decodeError(notice.cause));
         break;
       case 'refused': {
         const { error } = notice;
@@ -158,7 +158,7 @@ class Connection extends PortStrategy {
     this.over = true;
     const { file } = this.#description.decision.facts;
     for (const client of this.clients()) {
-      client.lost(undefined);
+      client.link.lost(undefined);
       client.refuse(
         (label) => new ClosedError(`${label}: the thread that had ${file} open has closed it, or has ended`),
       );

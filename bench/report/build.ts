@@ -2,13 +2,13 @@ import { type Samples } from '../measure/rounds.ts';
 import { ratio, summarize, type Summary } from '../measure/summary.ts';
 import { type Cell, type Requirement, type Row } from './case.ts';
 
-/** A row of a table: each side's median, and its ratio to the base side in the same round. */
+/** A row of a table: each side's median, and its ratio to the base side in the same round, where that is not nothing. */
 export function row<S extends string>(label: string, samples: Samples<S>, base: S): Row {
   const sides: Record<string, Cell> = {};
   for (const [side, figures] of Object.entries<readonly number[]>(samples)) {
     sides[side] = {
       value: summarize(figures).median,
-      ratio: side === base ? undefined : ratio(figures, samples[base]),
+      ratio: side === base || samples[base].includes(0) ? undefined : ratio(figures, samples[base]),
     };
   }
   return { label, sides };

@@ -12,7 +12,7 @@ export function printCase(name: string, result: CaseResult): string {
 }
 
 function printTable({ title, unit, rows }: Table): string {
-  const sides = Object.keys(rows[0]?.sides ?? {});
+  const sides = [...new Set(rows.flatMap((row) => Object.keys(row.sides)))];
   const lines = [[unit, ...sides], ...rows.map((row) => [row.label, ...sides.map((side) => cell(row.sides[side]))])];
   const widths = lines[0]?.map((_, at) => Math.max(...lines.map((line) => line[at]?.length ?? 0))) ?? [];
   const text = lines.map((line) =>

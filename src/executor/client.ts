@@ -1,37 +1,30 @@
 /**
- * The callers' end of a port: futures for requests that another thread answers (protocol.ts).
- *
- * The port may be lost and another one take its place: what had not started is sent again, in order, and what had is rejected
- * with what is known of it. Callers notice the delay only.
+ * The callers' end of a port: futures for requests that another thread answers (protocol.ts). What is in flight, and the port
+ * that may be lost under it, are link.ts's affair.
  */
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { CallSite } from '../context/call-site.ts';
 import { abortError, type Ambient, labelOf, tenantsOf } from '../context/context.ts';
 import { type Tenancy, waitInside } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
-import { AbortError, ExecutorError, OptionError, QueueFullError, TimeoutError } from '../errors.ts';
+import { AbortError, ExecutorError, QueueFullError, TimeoutError } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
-import { lostError, nameSite, outcomeOf } from './client-errors.ts';
-import { type StrategyStats } from '../strategies/strategy.ts';
+import { nameSite, outcomeOf } from './client-errors.ts';
 import { type Holding } from '../lanes/holding.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
 import { type FarConnections, FarLanes, type Needs } from './far-lanes.ts';
-import { InFlight } from './in-flight.ts';
+import { type InFlight } from './in-flight.ts';
 import { type KeepAlive } from './keep-alive.ts';
-import { Outbox } from './outbox.ts';
+import { Link } from './link.ts';
 import { Failure, Pending, type PendingParts, type SentCall } from './pending.ts';
-import { type Answer, type Line, type Request, type SentStep } from './protocol.ts';
+import { type SentStep } from './protocol.ts';
 import { Overdue } from './overdue.ts';
-import { Pace } from './pace.ts';
 import { RemoteScope } from './remote-scope.ts';
-import { unpack } from './values.ts';
-import { isBegin, type PackedArguments, packArguments, put, sentContext } from './requests.ts';
-import { Reader } from './wire.ts';
-import { commitTime, COMMITTED, type Page, QUEUED } from './words.ts';
+import { isBegin, type PackedArguments, packArguments, sentContext } from './requests.ts';
+import { type Page, QUEUED } from './words.ts';
 
 /** Milliseconds after a deadline in which the server's own answer is awaited: it says more than can be known here. */
 const GRACE = 100;
@@ -58,6 +51,7 @@ export interface ClientLimits {
 /** One port's futures. */
 export class PortClient {
   readonly page: Page;
+  readonly link: Link;
   readonly #limits: ClientLimits;
   readonly #lanes: FarLanes;
   readonly #inFlight: InFlight;
@@ -67,37 +61,21 @@ export class PortClient {
   /** The numbers of the cursors that have begun here. */
   readonly #cursors = new WeakMap<Cursor, number>();
   #lastCursor = 0;
-  #port: MessagePort | undefined;
-  #outbox: Outbox<Request> | undefined;
-  readonly #pace = new Pace();
-  /** Requests in the outbox, and whether one of them writes. */
-  #unsent = 0;
-  #unsentWrite = false;
-  readonly #listener = {
-    message: (answer: Answer): void => {
-      this.#hear(answer);
-    },
-    value: (id: number, value: unknown): void => {
-      const pending = this.#inFlight.get(id);
-      if (pending !== undefined) this.#value(pending, value, undefined);
-    },
-  };
-  #reader = new Reader<Answer, never>(this.#listener);
   #refusal: ((label: string) => Error) | undefined;
-  #stats: StrategyStats | undefined;
 
   /** @param keeper of what brings the next port: a port that died keeps nothing alive */
   constructor(page: Page, limits: ClientLimits, keeper: KeepAlive) {
     this.page = page;
-    this.#inFlight = new InFlight(page, (busy) => {
-      for (const port of [this.#port, keeper]) {
-        if (busy) port?.ref();
-        else port?.unref();
-      }
-    });
     this.#limits = limits;
     this.#lanes = new FarLanes(limits.connections);
-    this.#overdue = new Overdue(this.#inFlight, this.#lanes, () => this.#port !== undefined);
+    this.link = new Link(page, keeper, {
+      answered: (pending, took) => {
+        this.#learn(pending, took);
+      },
+      failure: (pending, encoded) => this.#failure(pending, encoded),
+    });
+    this.#inFlight = this.link.inFlight;
+    this.#overdue = new Overdue(this.#inFlight, this.#lanes, () => this.link.attached);
   }
 
   /** Requests that somebody waits for. */
@@ -120,50 +98,6 @@ export class PortClient {
     return this.#holding;
   }
 
-  /** Whether its server is there. */
-  get attached(): boolean {
-    return this.#port !== undefined;
-  }
-
-  /** The server's latest figures. */
-  get stats(): StrategyStats | undefined {
-    return this.#stats;
-  }
-
-  /** Takes a port, in place of one that was lost, and sends what has not been started. */
-  attach({ port }: Pick<Line, 'port'>): void {
-    if (this.#port !== undefined) this.lost(undefined);
-    this.#port = port;
-    const outbox = new Outbox<Request>(
-      port,
-      (request, error) => {
-        this.#cannotSend(request, error);
-      },
-      () => {
-        this.#left('end of the turn');
-      },
-    );
-    this.#outbox = outbox;
-    this.#reader = new Reader(this.#listener);
-    this.#unsent = 0;
-    port.on('message', this.#receive);
-    if (this.#inFlight.waiting === 0) port.unref();
-    for (const page of this.#inFlight.pages.slice(1)) outbox.push(['page', page]);
-    for (const { parts, settled } of this.#inFlight.all()) if (!settled) put(outbox, parts);
-  }
-
-  /** The server is gone. What it had begun is rejected with its outcome; the rest waits for {@link attach}. */
-  lost(cause: unknown): void {
-    if (this.#port === undefined) return;
-    // What the server has answered before it died may still lie here.
-    this.receive();
-    this.#port.off('message', this.#receive);
-    this.#port.close();
-    this.#port = undefined;
-    this.#outbox = undefined;
-    for (const pending of this.#inFlight.all()) this.#settleLost(pending, cause);
-  }
-
   /** Rejects what is waiting, and whatever comes. */
   refuse(reason: (label: string) => Error): void {
     this.#refusal ??= reason;
@@ -176,8 +110,7 @@ export class PortClient {
 
   /** Closes the port. */
   close(): void {
-    this.#outbox?.flush();
-    this.#port?.close();
+    this.link.close();
     this.#overdue.stop();
   }
 
@@ -195,7 +128,7 @@ export class PortClient {
     this.#admit(label, access);
     const { value, buffers } = packArguments(label, args);
     const endWait = scope === 0 ? this.#waitAround(access, label, context) : undefined;
-    const [id, word] = [++this.#lastId, this.#word()];
+    const [id, word] = [++this.#lastId, this.link.word()];
     const what: SentCall = { kind: 'call', method, args: value, buffers, sent: sentContext(context) };
     const cost = this.#limits.costs.get(label) ?? USUAL_COST;
     return this.#send({ id, word, what, label: labelOf(context, label), access, scope, cost, endWait }, context);
@@ -221,7 +154,7 @@ export class PortClient {
     const endWait = outer === undefined ? this.#waitAround(access, name, context) : undefined;
     const id = ++this.#lastId;
     const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
-    const [word, scopeId] = [this.#word(), outer?.id ?? 0];
+    const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
     const request = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
     const about = { id, word, what: request, label, access, scope: scopeId, cost: USUAL_COST, endWait } as const;
     const pending = this.#send(about, context);
@@ -246,7 +179,7 @@ export class PortClient {
       scope.end();
     } catch (error) {
       scope.end();
-      if (!pending.settled) this.#outbox?.push(['end', id, 'undo']);
+      if (!pending.settled) this.link.tell(['end', id, 'undo']);
       await answered;
       // Where it ended under its callback, the server has said what became of it.
       throw access === 'read' || scope.abandoned ? error : withOutcome(error, 'rolled-back');
@@ -254,7 +187,7 @@ export class PortClient {
       leave?.();
       if (access === 'write') this.#holding -= 1;
     }
-    if (!pending.settled) this.#outbox?.push(['end', id, 'commit']);
+    if (!pending.settled) this.link.tell(['end', id, 'commit']);
     const answer = await answered;
     if (answer instanceof Failure) throw answer.make(new Error());
     return result;
@@ -273,7 +206,7 @@ export class PortClient {
       this.#cursors.set(cursor, number);
     }
     const endWait = scope === 0 ? this.#waitAround('step', label, context) : undefined;
-    const [id, word, sent] = [++this.#lastId, this.#word(), sentContext(context)];
+    const [id, word, sent] = [++this.#lastId, this.link.word(), sentContext(context)];
     const { value: first, buffers } = packed ?? {};
     const what = ['advance', id, word, scope, number, how, repository, name, first, buffers, sent] as const;
     const about = {
@@ -301,7 +234,7 @@ export class PortClient {
   async checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
     this.#admit('checkpoint', 'write');
     const endWait = this.#waitAround('write', 'checkpoint', context);
-    const [id, word] = [++this.#lastId, this.#word()];
+    const [id, word] = [++this.#lastId, this.link.word()];
     const what = ['checkpoint', id, word, sentContext(context)] as const;
     const label = labelOf(context, 'checkpoint');
     const about = { id, word, what, label, access: 'write', scope: 0, cost: USUAL_COST, endWait } as const;
@@ -332,25 +265,9 @@ export class PortClient {
       const { label, id, what } = pending.parts;
       const outcome = this.#inFlight.giveUp(pending);
       if (outcome === undefined) continue;
-      if (isBegin(what)) this.#outbox?.push(['end', id, 'undo']);
+      if (isBegin(what)) this.link.tell(['end', id, 'undo']);
       this.#inFlight.release(pending, reason(label), outcome);
     }
-  }
-
-  /** Takes in what has arrived, without the event loop. */
-  receive(): void {
-    const port = this.#port;
-    if (port === undefined) return;
-    for (;;) {
-      const received = receiveMessageOnPort(port) as { message: readonly unknown[] } | undefined;
-      if (received === undefined) return;
-      this.#receive(received.message);
-    }
-  }
-
-  /** Sends what waits for the end of the turn now, for whoever does not reach it. */
-  flush(): void {
-    this.#outbox?.flush();
   }
 
   /** Looks whether a request is overdue, for whoever waits without an event loop. */
@@ -380,12 +297,6 @@ export class PortClient {
     return tenants.length === 0 || lane === undefined ? undefined : waitInside(tenants, lane, label);
   }
 
-  #word(): number {
-    return this.#inFlight.word((page) => {
-      this.#outbox?.push(['page', page]);
-    });
-  }
-
   #send(about: Pick<PendingParts, 'id' | 'word' | 'what' | Described>, context: Ambient | undefined): Pending {
     const { id, word, what, label, access, scope, cost, endWait } = about;
     const since = performance.now();
@@ -396,8 +307,7 @@ export class PortClient {
       { id, word, label, access, scope, what, signal, since, deadline, bounded, cost, endWait },
       GRACE,
     );
-    this.#inFlight.add(pending);
-    this.#push(pending);
+    this.link.send(pending);
     this.#overdue.watch(pending.giveUpAt);
     if (signal !== undefined) {
       const abort = (): void => {
@@ -409,65 +319,11 @@ export class PortClient {
     return pending;
   }
 
-  #push({ parts }: Pending): void {
-    const outbox = this.#outbox;
-    if (outbox === undefined) return;
-    put(outbox, parts);
-    if (this.#unsent++ === 0) this.#pace.began(parts.since);
-    if (parts.access === 'write') this.#unsentWrite = true;
-    // What is in flight beside these keeps the server busy.
-    if (this.#inFlight.size !== this.#unsent) return;
-    const commit = this.#unsentWrite ? (commitTime(this.page) ?? Infinity) : 0;
-    if (!this.#pace.isDue(this.#unsent, commit)) return;
-    this.#left('ahead');
-    outbox.sendAhead();
-  }
-
-  #left(when: 'ahead' | 'end of the turn'): void {
-    this.#pace.left(this.#unsent, when);
-    this.#unsent = 0;
-    this.#unsentWrite = false;
-  }
-
-  readonly #receive = (batch: readonly unknown[]): void => {
-    this.#inFlight.heard();
-    this.#reader.read(batch);
-  };
-
-  #value(pending: Pending, value: unknown, took: number | undefined): void {
-    const { what } = pending.parts;
-    if ('kind' in what) this.#learn(what.method.label, took);
-    this.#inFlight.settle(pending, value);
-    this.#inFlight.forget(pending);
-  }
-
-  #hear(answer: Answer): void {
-    if (answer[0] === 'stats') {
-      this.#stats = answer[1];
-      return;
-    }
-    const pending = this.#inFlight.get(answer[1]);
-    if (pending === undefined) return;
-    switch (answer[0]) {
-      case 'begun':
-        if (pending.settled) this.#outbox?.push(['end', answer[1], 'undo']);
-        else pending.start();
-        break;
-      case 'wanted':
-        pending.wanted?.();
-        break;
-      case 'value':
-        this.#value(pending, answer[3] === undefined ? answer[2] : unpack(answer[2], answer[3]), answer[4]);
-        break;
-      case 'error':
-        this.#inFlight.settle(pending, this.#failure(pending, answer[2]));
-        this.#inFlight.forget(pending);
-    }
-  }
-
   /** Remembers which calls are long, so that others are not sent behind them. */
-  #learn(label: string, took: number | undefined): void {
+  #learn({ parts: { what } }: Pending, took: number | undefined): void {
+    if (!('kind' in what)) return;
     const { costs } = this.#limits;
+    const { label } = what.method;
     const cost = took ?? USUAL_COST;
     if (costs.get(label) !== cost) costs.set(label, cost);
   }
@@ -485,37 +341,13 @@ export class PortClient {
     });
   }
 
-  #settleLost(pending: Pending, cause: unknown): void {
-    const { label, scope, access, what } = pending.parts;
-    const state = this.#inFlight.stateOf(pending);
-    if (!pending.settled) {
-      if (state === QUEUED && scope === 0) return;
-      if (isBegin(what) && state === COMMITTED) {
-        this.#inFlight.settle(pending, undefined);
-      } else {
-        const error = lostError(label, access, state, cause);
-        this.#inFlight.release(pending, error, outcomeOf(state));
-      }
-    }
-    this.#inFlight.forget(pending);
-  }
-
   #aborted(pending: Pending, signal: AbortSignal): void {
     if (pending.settled) return;
     const { id, label } = pending.parts;
     pending.givingUp = () => abortError(label, signal);
-    this.#outbox?.push(['abort', id]);
-    pending.giveUpAt = this.#port === undefined ? 0 : performance.now() + GRACE;
-    if (this.#port === undefined) this.#overdue.look();
-    else this.#overdue.watch(pending.giveUpAt);
-  }
-
-  #cannotSend(request: Request, error: unknown): void {
-    if (request[0] !== 'call') return;
-    const pending = this.#inFlight.get(request[1]);
-    if (pending === undefined) return;
-    const refused = new OptionError(`${pending.parts.label}: an argument cannot cross a thread: ${String(error)}`);
-    this.#inFlight.release(pending, refused, 'not-started');
-    this.#inFlight.forget(pending);
+    this.link.tell(['abort', id]);
+    pending.giveUpAt = this.link.attached ? performance.now() + GRACE : 0;
+    if (this.link.attached) this.#overdue.watch(pending.giveUpAt);
+    else this.#overdue.look();
   }
 }

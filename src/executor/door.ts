@@ -1,20 +1,19 @@
 /** One port of a strategy, and what its callers have in flight: the server's end of protocol.ts. */
-import { type MessagePort } from 'node:worker_threads';
 import { CallSite } from '../context/call-site.ts';
 import { type Ambient, NO_SCOPES, runWithAmbient } from '../context/context.ts';
 import { Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
-import { AbortError, ContextError, HandlerError, TransactionEndedError, UnknownMethodError } from '../errors.ts';
+import { AbortError, ContextError, TransactionEndedError, UnknownMethodError } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { type Strategy } from '../strategies/strategy.ts';
+import { Answers } from './answers.ts';
 import { encodeError } from './error-codec.ts';
 import { HeldScopes, Undone } from './held-scopes.ts';
-import { Outbox } from './outbox.ts';
-import { type Answer, fromShared, type Line, type Request, type SentContext, type SentStep } from './protocol.ts';
-import { CannotCross, movable, pack, unpack } from './values.ts';
+import { fromShared, type Line, type Request, type SentContext, type SentStep } from './protocol.ts';
+import { unpack } from './values.ts';
 import { Reader } from './wire.ts';
 import { WordProgress, Words } from './words.ts';
 
@@ -35,14 +34,6 @@ interface Called {
   readonly method: Method | undefined;
 }
 
-/** A call whose result is there. */
-interface Answered {
-  readonly id: number;
-  readonly method: Method;
-  readonly scope: number;
-  readonly took: number | undefined;
-}
-
 /** Milliseconds from which on callers are told how long a call kept the thread busy. */
 const LONG = 2;
 
@@ -50,35 +41,21 @@ const LONG = 2;
 export class Door {
   readonly #strategy: Strategy;
   readonly #errors: readonly ErrorClass[];
-  readonly #port: MessagePort;
   readonly #words: Words;
   readonly #events: DoorEvents;
-  readonly #outbox: Outbox<Answer>;
+  readonly #answers: Answers;
   readonly #held = new HeldScopes();
   /** Calls of handlers that yield, between two steps. */
   readonly #cursors = new Map<number, Cursor>();
   readonly #aborts = new Map<number, AbortController>();
-  /** Whose answers these are, for what turns out not to be sendable. */
-  readonly #whole = new WeakMap<Answer, Pick<Answered, 'method' | 'scope'>>();
   #gone = false;
 
-  constructor(strategy: Strategy, errors: readonly ErrorClass[], { port, page }: Line, events: DoorEvents) {
+  constructor(strategy: Strategy, errors: readonly ErrorClass[], line: Line, events: DoorEvents) {
     this.#strategy = strategy;
     this.#errors = errors;
-    this.#port = port;
-    this.#words = new Words([page]);
+    this.#words = new Words([line.page]);
     this.#events = events;
-    this.#outbox = new Outbox<Answer>(
-      port,
-      (answer, error) => {
-        this.#cannotSend(answer, error);
-      },
-      () => {
-        // Wakes whoever waits without an event loop.
-        Atomics.add(page, 0, 1);
-        Atomics.notify(page, 0);
-      },
-    );
+    this.#answers = new Answers(line, errors, events.called);
     const reader = new Reader<Request, Called>({
       message: (request) => {
         this.#accept(request);
@@ -88,23 +65,22 @@ export class Door {
         this.#call(called, id, word, 0, args, undefined);
       },
     });
-    port.on('message', (batch: readonly unknown[]) => {
+    line.port.on('message', (batch: readonly unknown[]) => {
       reader.read(batch);
     });
-    port.on('close', () => {
+    line.port.on('close', () => {
       this.#close();
     });
   }
 
   /** Sends new figures. */
   tell(stats: StrategyStats): void {
-    this.#outbox.push(['stats', stats]);
+    this.#answers.tell(stats);
   }
 
   /** Sends what is left, and closes the port. */
   close(): void {
-    this.#outbox.flush();
-    this.#port.close();
+    this.#answers.close();
   }
 
   #accept(request: Request): void {
@@ -168,7 +144,7 @@ export class Door {
     result.then(
       (value) => {
         this.#aborts.delete(id);
-        this.#answer({ id, method, scope, took }, value);
+        this.#answers.value({ id, method, scope, took }, value);
       },
       (error: unknown) => {
         this.#fail(id, error);
@@ -216,7 +192,11 @@ export class Door {
       ({ items, done, failure }) => {
         if (done) this.#cursors.delete(number);
         const encoded = failure === undefined ? undefined : encodeError(failure.error, this.#errors);
-        this.#answer({ id, method, scope, took: undefined }, { items, done, failure: encoded } satisfies SentStep);
+        this.#answers.value({ id, method, scope, took: undefined }, {
+          items,
+          done,
+          failure: encoded,
+        } satisfies SentStep);
       },
       (error: unknown) => {
         this.#fail(id, error);
@@ -251,7 +231,7 @@ export class Door {
     const around = this.#around(id, sent, progress);
     const inside = (scope: Scope): Promise<void> =>
       this.#held.hold(id, scope, progress, () => {
-        this.#send(['begun', id]);
+        this.#answers.send(['begun', id]);
       });
     const begin = (): Promise<void> => {
       if (outer !== 0) {
@@ -262,18 +242,18 @@ export class Door {
       if (refusal !== undefined) return Promise.reject(refusal);
       if (stream === undefined) return this.#strategy[what](inside, around);
       const wanted = (): void => {
-        this.#send(['wanted', id]);
+        this.#answers.send(['wanted', id]);
       };
       return this.#strategy.snapshot(inside, around, { label: stream, site: new CallSite(), wanted });
     };
     runWithAmbient(around, begin).then(
       () => {
         this.#left(id);
-        this.#send(['value', id, undefined, undefined]);
+        this.#answers.send(['value', id, undefined, undefined]);
       },
       (error: unknown) => {
         this.#left(id);
-        if (error instanceof Undone) this.#send(['value', id, undefined, undefined]);
+        if (error instanceof Undone) this.#answers.send(['value', id, undefined, undefined]);
         else this.#fail(id, error);
       },
     );
@@ -290,7 +270,7 @@ export class Door {
     runWithAmbient(around, run).then(
       (report) => {
         this.#aborts.delete(id);
-        this.#send(['value', id, report, undefined]);
+        this.#answers.send(['value', id, report, undefined]);
       },
       (error: unknown) => {
         this.#fail(id, error);
@@ -324,47 +304,17 @@ export class Door {
     return refusal;
   }
 
-  #answer({ id, method, scope, took }: Answered, value: unknown): void {
-    if (this.#gone) return;
-    if (took === undefined && this.#outbox.value(method, id, value)) {
-      this.#events.called();
-      return;
-    }
-    try {
-      const packed = pack(value, 'the result');
-      // Only what a table's own method has just read is known to be nobody else's.
-      const moved = method.own ? [] : movable(packed.value);
-      this.#events.called();
-      const answer = ['value', id, packed.value, packed.buffers, took] as const;
-      this.#whole.set(answer, { method, scope });
-      this.#outbox.push(answer, moved);
-    } catch (error) {
-      this.#fail(id, resultCannotCross(method, error, scope));
-    }
-  }
-
   #fail(id: number, error: unknown, outcome?: 'not-started'): void {
     this.#aborts.delete(id);
     const said = outcome === undefined ? error : withOutcome(error, outcome);
-    this.#send(['error', id, encodeError(said, this.#errors)]);
-  }
-
-  #send(answer: Answer): void {
-    this.#events.called();
-    if (!this.#gone) this.#outbox.push(answer);
-  }
-
-  #cannotSend(answer: Answer, error: unknown): void {
-    const whose = this.#whole.get(answer);
-    if (answer[0] !== 'value' || whose === undefined) return;
-    const refused = new CannotCross('the result', `what structured clone refuses (${String(error)})`);
-    this.#send(['error', answer[1], encodeError(resultCannotCross(whose.method, refused, whose.scope))]);
+    this.#answers.error(id, said);
   }
 
   /** The thread at the other end died, or closed its database: whatever it held is undone, and the lane goes on. */
   #close(): void {
     if (this.#gone) return;
     this.#gone = true;
+    this.#answers.stop();
     this.#held.undoAll();
     // Their `finally` runs; nobody is left to be told how that went. On a database that closes it would open a reader again.
     if (this.#events.refusal() === undefined)
@@ -375,17 +325,6 @@ export class Door {
     this.#aborts.clear();
     this.#events.closed();
   }
-}
-
-function resultCannotCross(method: Method, error: unknown, scope: number): unknown {
-  // Inside a transaction what becomes of it is the transaction's to say.
-  const kept = method.access === 'write' && scope === 0;
-  if (!(error instanceof CannotCross)) return kept ? withOutcome(error, 'committed') : error;
-  const failure = new HandlerError(`${method.label}: ${error.message}, and cannot cross a thread; return plain data`, {
-    cause: error,
-  });
-  if (kept) failure.outcome = 'committed';
-  return failure;
 }
 
 function givenUp(label: string): AbortError {

@@ -70,8 +70,8 @@ export class PortStrategy implements Strategy {
 
   /** What the threads last said, a few milliseconds ago at most. */
   stats(): StrategyStats {
-    const writer = this.writer.stats;
-    const all = [writer, ...this.readers.map(({ stats }) => stats)];
+    const writer = this.writer.link.stats;
+    const all = [writer, ...this.readers.map(({ link }) => link.stats)];
     const sum = (count: (stats: StrategyStats['readers']) => number): number =>
       all.reduce((total, stats) => total + (stats === undefined ? 0 : count(stats.readers)), 0);
     const oldest = all
@@ -123,7 +123,7 @@ export class PortStrategy implements Strategy {
     const { length } = this.readers;
     for (let at = 0; at < length; at++) {
       const client = this.readers[(this.#next + at) % length];
-      if (client?.attached !== true) continue;
+      if (client?.link.attached !== true) continue;
       const { load } = client;
       if (load < least) [best, least] = [client, load];
     }
@@ -131,7 +131,7 @@ export class PortStrategy implements Strategy {
     if (best === undefined) return this.writer;
     const { writer } = this;
     const cost = method === undefined ? Infinity : (writer.costOf(method) ?? Infinity);
-    if (least < LONG || least < cost * LONGER || cost > SHORT || !writer.attached) return best;
+    if (least < LONG || least < cost * LONGER || cost > SHORT || !writer.link.attached) return best;
     return writer.load < SHORT ? writer : best;
   }
 }

@@ -149,10 +149,10 @@ function callThrough(
   const caller: Caller = {
     page,
     attach: (port: MessagePort) => {
-      client.attach({ port });
+      client.link.attach(port);
     },
     lost: (cause) => {
-      client.lost(cause);
+      client.link.lost(cause);
     },
     refuse: (reason) => {
       client.refuse(reason);
