@@ -6,7 +6,7 @@ import { type Method } from '../repository/methods.ts';
 import { startHandler } from './handler-scope.ts';
 import { type Running } from './running.ts';
 import { type SnapshotRequest } from './snapshot.ts';
-import { type CallResult, type WriteCall } from './write-call.ts';
+import { type CallResult, Failed, Succeeded, type WriteCall } from './write-call.ts';
 
 /**
  * Runs an asynchronous handler inside a savepoint of the open transaction. `'waits'` when it has not settled although no
@@ -24,10 +24,10 @@ export async function runAsyncCall(connection: Connection, call: WriteCall): Pro
       return 'waits';
     }
     if (connection.inTransaction) connection.control('release');
-    return { value: ended.value, effects: connection.takeEffects() };
+    return new Succeeded(ended.value, connection.takeEffects());
   } catch (error) {
     undoSavepoint(connection);
-    return { error };
+    return new Failed(error);
   } finally {
     run.end();
   }

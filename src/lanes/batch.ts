@@ -23,12 +23,17 @@ import { AbortError, BusyError, ConstraintError, TransactionEndedError } from '.
 import { type LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
 import { runAsyncCall } from './async-call.ts';
-import { type CallResult, type WriteCall } from './write-call.ts';
+import { type CallResult, Failed, Succeeded, type WriteCall } from './write-call.ts';
 
 /** How a call ended inside its batch; it counts once the batch has committed. */
-export interface Ended {
+export class Ended {
   readonly call: WriteCall;
   readonly result: CallResult;
+
+  constructor(call: WriteCall, result: CallResult) {
+    this.call = call;
+    this.result = result;
+  }
 }
 
 /** How a batch ended. */
@@ -151,11 +156,11 @@ export class Batch {
         connection.control('release');
       } else if (!alone && writes > 0) this.#fate = 'spoiled';
       trust.failed();
-      return { error };
+      return new Failed(error);
     }
     if (connection.lastWrite.lost) this.#fate = 'lost';
     else if (guarded) connection.control('release');
-    return { value, effects: connection.takeEffects() };
+    return new Succeeded(value, connection.takeEffects());
   }
 
   async #runAsync(call: WriteCall): Promise<BatchEnd> {
@@ -187,7 +192,7 @@ export class Batch {
       return this.#blame(call, 'error' in result ? result.error : swallowed(call));
     }
     if ('value' in result) this.#succeeded += 1;
-    this.#ended.push({ call, result });
+    this.#ended.push(new Ended(call, result));
     return undefined;
   }
 

@@ -1,8 +1,8 @@
 import { type Connection } from '../connection/connection.ts';
 import { BusyError } from '../errors.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
-import { type BatchEnd, givenUp, swallowed } from './batch.ts';
-import { type CallResult, type WriteCall } from './write-call.ts';
+import { type BatchEnd, Ended, givenUp, swallowed } from './batch.ts';
+import { type CallResult, Failed, Succeeded, type WriteCall } from './write-call.ts';
 
 /**
  * Runs one synchronous call in the transaction that is open, and commits it. The caller's async context is around it.
@@ -19,9 +19,9 @@ export function runAlone(
   let result: CallResult;
   try {
     const value = connection.write(call.method, call.args);
-    result = connection.lastWrite.lost ? { error: swallowed(call) } : { value, effects: connection.takeEffects() };
+    result = connection.lastWrite.lost ? new Failed(swallowed(call)) : new Succeeded(value, connection.takeEffects());
   } catch (error) {
-    result = { error };
+    result = new Failed(error);
   }
   stats.wait.record(0);
   stats.run.record((performance.now() - call.since) * 1000);
@@ -34,7 +34,7 @@ export function runAlone(
     connection.commit();
   } catch (error) {
     if (error instanceof BusyError && connection.inTransaction) {
-      return { kind: 'commit-busy', ended: [{ call, result }], again: [], error };
+      return { kind: 'commit-busy', ended: [new Ended(call, result)], again: [], error };
     }
     return undone(connection, error);
   }
