@@ -12,7 +12,7 @@ import { CannotCross, movable, pack } from './values.ts';
 
 /** A call whose result is there. */
 export interface Answered {
-  readonly id: number;
+  readonly word: number;
   readonly method: Method;
   readonly scope: number;
   readonly took: number | undefined;
@@ -48,24 +48,24 @@ export class Answers {
   }
 
   /** Sends a call's result. */
-  value({ id, method, scope, took }: Answered, value: unknown): void {
+  value({ word, method, scope, took }: Answered, value: unknown): void {
     this.#leaves();
     if (this.#stopped) return;
-    if (took === undefined && this.#outbox.value(method, id, value)) return;
+    if (took === undefined && this.#outbox.value(method, word, value)) return;
     try {
       const packed = pack(value, 'the result');
       // Only what a table's own method has just read is known to be nobody else's.
       const moved = method.own ? [] : movable(packed.value);
-      const answer = ['value', id, packed.value, packed.buffers, took] as const;
+      const answer = ['value', word, packed.value, packed.buffers, took] as const;
       this.#whole.set(answer, { method, scope });
       this.#outbox.push(answer, moved);
     } catch (error) {
-      this.error(id, resultCannotCross(method, error, scope));
+      this.error(word, resultCannotCross(method, error, scope));
     }
   }
 
-  error(id: number, error: unknown): void {
-    this.send(['error', id, encodeError(error, this.#errors)]);
+  error(word: number, error: unknown): void {
+    this.send(['error', word, encodeError(error, this.#errors)]);
   }
 
   /** Sends an answer as it is. */

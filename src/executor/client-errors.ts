@@ -1,7 +1,7 @@
 /** What a caller is told when the thread that owns the database does not answer, or is gone. */
 import { describeHolder, ExecutorError, type Holder, OptionError, type Outcome, TimeoutError } from '../errors.ts';
 import { type FarLanes } from './far-lanes.ts';
-import { type PendingParts } from './pending.ts';
+import { type Outgoing } from './pending.ts';
 import { type CannotCross } from './values.ts';
 import { COMMITTED, COMMITTING } from './words.ts';
 
@@ -34,7 +34,7 @@ function fateOf(access: 'read' | 'write', state: number): string {
 
 /** A deadline passed, and the server did not say so. */
 export function overdueError(
-  { label, since, access }: PendingParts,
+  { label, since, access }: Outgoing,
   now: number,
   outcome: Outcome,
   blame: Holder | 'starting' | undefined,

@@ -19,7 +19,7 @@ import { type FarConnections, FarLanes, type Needs } from './far-lanes.ts';
 import { type InFlight } from './in-flight.ts';
 import { type KeepAlive } from './keep-alive.ts';
 import { Link } from './link.ts';
-import { Failure, Pending, type PendingParts, type SentCall } from './pending.ts';
+import { Failure, Outgoing, Pending, SentCall, USUAL_COST } from './pending.ts';
 import { type SentStep } from './protocol.ts';
 import { Overdue } from './overdue.ts';
 import { RemoteScope } from './remote-scope.ts';
@@ -28,12 +28,6 @@ import { type Page, QUEUED } from './words.ts';
 
 /** Milliseconds after a deadline in which the server's own answer is awaited: it says more than can be known here. */
 const GRACE = 100;
-/** What a call is expected to take, in ms, of which nothing else is known. */
-const USUAL_COST = 0.02;
-
-/** What is said of a request beside what is sent. */
-type Described = 'label' | 'access' | 'scope' | 'cost' | 'endWait';
-
 /** Bounds of one client. */
 export interface ClientLimits {
   /** Milliseconds that a call may wait for its turn where its context sets no deadline. */
@@ -128,10 +122,13 @@ export class PortClient {
     this.#admit(label, access);
     const { value, buffers } = packArguments(label, args);
     const endWait = scope === 0 ? this.#waitAround(access, label, context) : undefined;
-    const [id, word] = [++this.#lastId, this.link.word()];
-    const what: SentCall = { kind: 'call', method, args: value, buffers, sent: sentContext(context) };
-    const cost = this.#limits.costs.get(label) ?? USUAL_COST;
-    return this.#send({ id, word, what, label: labelOf(context, label), access, scope, cost, endWait }, context);
+    const what = new SentCall(method, value, buffers, sentContext(context));
+    const request = this.#outgoing(++this.#lastId, this.link.word(), what, labelOf(context, label), context);
+    request.access = access;
+    request.scope = scope;
+    request.cost = this.#limits.costs.get(label) ?? USUAL_COST;
+    request.endWait = endWait;
+    return this.#send(request);
   }
 
   /** Runs a callback as a transaction or snapshot of the server's, inside `outer` if there is one. */
@@ -155,9 +152,12 @@ export class PortClient {
     const id = ++this.#lastId;
     const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
     const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
-    const request = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
-    const about = { id, word, what: request, label, access, scope: scopeId, cost: USUAL_COST, endWait } as const;
-    const pending = this.#send(about, context);
+    const begin = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
+    const request = this.#outgoing(id, word, begin, label, context);
+    request.access = access;
+    request.scope = scopeId;
+    request.endWait = endWait;
+    const pending = this.#send(request);
     pending.wanted = holding?.wanted;
     const answered = pending.answered();
     const first = await Promise.race([pending.begun(), answered]);
@@ -209,17 +209,10 @@ export class PortClient {
     const [id, word, sent] = [++this.#lastId, this.link.word(), sentContext(context)];
     const { value: first, buffers } = packed ?? {};
     const what = ['advance', id, word, scope, number, how, repository, name, first, buffers, sent] as const;
-    const about = {
-      id,
-      word,
-      what,
-      label: labelOf(context, label),
-      access: 'read',
-      scope,
-      cost: USUAL_COST,
-      endWait,
-    } as const;
-    const answer = await this.#send(about, context).answered();
+    const request = this.#outgoing(id, word, what, labelOf(context, label), context);
+    request.scope = scope;
+    request.endWait = endWait;
+    const answer = await this.#send(request).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
     const { items, done, failure } = answer as SentStep;
     if (failure === undefined) return { items, done };
@@ -236,9 +229,10 @@ export class PortClient {
     const endWait = this.#waitAround('write', 'checkpoint', context);
     const [id, word] = [++this.#lastId, this.link.word()];
     const what = ['checkpoint', id, word, sentContext(context)] as const;
-    const label = labelOf(context, 'checkpoint');
-    const about = { id, word, what, label, access: 'write', scope: 0, cost: USUAL_COST, endWait } as const;
-    const answer = await this.#send(about, context).answered();
+    const request = this.#outgoing(id, word, what, labelOf(context, 'checkpoint'), context);
+    request.access = 'write';
+    request.endWait = endWait;
+    const answer = await this.#send(request).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
     return answer as CheckpointReport;
   }
@@ -297,16 +291,13 @@ export class PortClient {
     return tenants.length === 0 || lane === undefined ? undefined : waitInside(tenants, lane, label);
   }
 
-  #send(about: Pick<PendingParts, 'id' | 'word' | 'what' | Described>, context: Ambient | undefined): Pending {
-    const { id, word, what, label, access, scope, cost, endWait } = about;
-    const since = performance.now();
-    const bounded = context?.deadline !== undefined;
-    const deadline = context?.deadline ?? since + this.#limits.timeout;
-    const signal = context?.signal;
-    const pending = new Pending(
-      { id, word, label, access, scope, what, signal, since, deadline, bounded, cost, endWait },
-      GRACE,
-    );
+  #outgoing(id: number, word: number, what: Outgoing['what'], label: string, context: Ambient | undefined): Outgoing {
+    return new Outgoing(id, word, what, label, context, this.#limits.timeout);
+  }
+
+  #send(request: Outgoing): Pending {
+    const { signal } = request;
+    const pending = new Pending(request, GRACE);
     this.link.send(pending);
     this.#overdue.watch(pending.giveUpAt);
     if (signal !== undefined) {

@@ -122,13 +122,13 @@ export class Door {
     this.#events.called();
     if (method === undefined) {
       const message = `${repository}.${name}: there is no such method here`;
-      this.#fail(id, new UnknownMethodError(message, { repository, method: name }));
+      this.#fail(id, word, new UnknownMethodError(message, { repository, method: name }));
       return;
     }
     const progress = new WordProgress(this.#words, word);
     // A write of its own says so itself, when its turn has come.
     if ((method.access === 'read' || scope !== 0) && !progress.start()) {
-      this.#fail(id, givenUp(method.label), 'not-started');
+      this.#fail(id, word, givenUp(method.label), 'not-started');
       return;
     }
     const around = this.#around(id, sent, progress);
@@ -144,10 +144,10 @@ export class Door {
     result.then(
       (value) => {
         this.#aborts.delete(id);
-        this.#answers.value({ id, method, scope, took }, value);
+        this.#answers.value({ word, method, scope, took }, value);
       },
       (error: unknown) => {
-        this.#fail(id, error);
+        this.#fail(id, word, error);
       },
     );
   }
@@ -174,12 +174,12 @@ export class Door {
     const method = this.#strategy.methods.get(repository)?.get(name);
     if (method?.gives !== 'items') {
       const message = `${repository}.${name}: there is no such handler here`;
-      this.#fail(id, new UnknownMethodError(message, { repository, method: name }));
+      this.#fail(id, word, new UnknownMethodError(message, { repository, method: name }));
       return;
     }
     const progress = new WordProgress(this.#words, word);
     if (!progress.start()) {
-      this.#fail(id, givenUp(method.label), 'not-started');
+      this.#fail(id, word, givenUp(method.label), 'not-started');
       return;
     }
     const around = this.#around(id, sent, progress);
@@ -192,14 +192,14 @@ export class Door {
       ({ items, done, failure }) => {
         if (done) this.#cursors.delete(number);
         const encoded = failure === undefined ? undefined : encodeError(failure.error, this.#errors);
-        this.#answers.value({ id, method, scope, took: undefined }, {
+        this.#answers.value({ word, method, scope, took: undefined }, {
           items,
           done,
           failure: encoded,
         } satisfies SentStep);
       },
       (error: unknown) => {
-        this.#fail(id, error);
+        this.#fail(id, word, error);
       },
     );
   }
@@ -231,7 +231,7 @@ export class Door {
     const around = this.#around(id, sent, progress);
     const inside = (scope: Scope): Promise<void> =>
       this.#held.hold(id, scope, progress, () => {
-        this.#answers.send(['begun', id]);
+        this.#answers.send(['begun', word]);
       });
     const begin = (): Promise<void> => {
       if (outer !== 0) {
@@ -242,19 +242,19 @@ export class Door {
       if (refusal !== undefined) return Promise.reject(refusal);
       if (stream === undefined) return this.#strategy[what](inside, around);
       const wanted = (): void => {
-        this.#answers.send(['wanted', id]);
+        this.#answers.send(['wanted', word]);
       };
       return this.#strategy.snapshot(inside, around, { label: stream, site: new CallSite(), wanted });
     };
     runWithAmbient(around, begin).then(
       () => {
         this.#left(id);
-        this.#answers.send(['value', id, undefined, undefined]);
+        this.#answers.send(['value', word, undefined, undefined]);
       },
       (error: unknown) => {
         this.#left(id);
-        if (error instanceof Undone) this.#answers.send(['value', id, undefined, undefined]);
-        else this.#fail(id, error);
+        if (error instanceof Undone) this.#answers.send(['value', word, undefined, undefined]);
+        else this.#fail(id, word, error);
       },
     );
   }
@@ -270,10 +270,10 @@ export class Door {
     runWithAmbient(around, run).then(
       (report) => {
         this.#aborts.delete(id);
-        this.#answers.send(['value', id, report, undefined]);
+        this.#answers.send(['value', word, report, undefined]);
       },
       (error: unknown) => {
-        this.#fail(id, error);
+        this.#fail(id, word, error);
       },
     );
   }
@@ -304,10 +304,10 @@ export class Door {
     return refusal;
   }
 
-  #fail(id: number, error: unknown, outcome?: 'not-started'): void {
+  #fail(id: number, word: number, error: unknown, outcome?: 'not-started'): void {
     this.#aborts.delete(id);
     const said = outcome === undefined ? error : withOutcome(error, outcome);
-    this.#answers.error(id, said);
+    this.#answers.error(word, said);
   }
 
   /** The thread at the other end died, or closed its database: whatever it held is undone, and the lane goes on. */

@@ -8,11 +8,17 @@ import { GIVEN_UP, newPage, type Page, QUEUED, RUNNING, Words } from './words.ts
 /** Milliseconds after which a thread that has something to do and does not answer is taken to be busy with something long. */
 const SILENCE = 2;
 
-/** What one client has in flight: its requests, by number, and their words. */
+/**
+ * What one client has in flight: its requests, by their words.
+ *
+ * In an array: a `Map` that grows and shrinks with every batch leaves tables behind, each of which points at the next one, and
+ * a major collection makes the first of them old. What was in any of them then stays until the next one.
+ */
 export class InFlight {
   readonly pages: Page[];
   readonly #words: Words;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending: (Pending | undefined)[] = [];
+  #size = 0;
   /** Told when somebody waits, and nobody any more: what keeps the process alive. */
   readonly #busy: (busy: boolean) => void;
   #waiting = 0;
@@ -31,7 +37,7 @@ export class InFlight {
 
   /** Requests that have no answer, whether or not somebody still waits for it. */
   get size(): number {
-    return this.#pending.size;
+    return this.#size;
   }
 
   /** Requests that somebody waits for. */
@@ -52,17 +58,13 @@ export class InFlight {
   }
 
   /** In the order of their numbers. */
-  values(): Iterable<Pending> {
-    return this.#pending.values();
-  }
-
-  /** A copy, for whoever settles and forgets on the way. */
   all(): Pending[] {
-    return [...this.#pending.values()];
+    return this.#pending.filter((pending) => pending !== undefined).sort((a, b) => a.parts.id - b.parts.id);
   }
 
-  get(id: number): Pending | undefined {
-    return this.#pending.get(id);
+  /** The one that has this word. */
+  get(word: number): Pending | undefined {
+    return this.#pending[word];
   }
 
   /** A word for a request. @param added sends a page that had to be added */
@@ -78,7 +80,8 @@ export class InFlight {
 
   add(pending: Pending): void {
     if (!isBegin(pending.parts.what) && this.#working++ === 0) this.#heard = pending.parts.since;
-    this.#pending.set(pending.parts.id, pending);
+    this.#pending[pending.parts.word] = pending;
+    this.#size += 1;
     this.#load += pending.parts.cost;
     if (this.#waiting++ === 0) this.#busy(true);
   }
@@ -108,11 +111,14 @@ export class InFlight {
   }
 
   /** Its answer has come, or never will. */
-  forget({ parts: { id, word, cost, what } }: Pending): void {
-    if (!this.#pending.delete(id)) return;
+  forget(pending: Pending): void {
+    const { word, cost, what } = pending.parts;
+    if (this.#pending[word] !== pending) return;
+    this.#pending[word] = undefined;
+    this.#size -= 1;
     if (!isBegin(what)) this.#working -= 1;
     this.#words.give(word);
-    this.#load = this.#pending.size === 0 ? 0 : this.#load - cost;
+    this.#load = this.#size === 0 ? 0 : this.#load - cost;
   }
 
   /** Takes a request back if that can be done; what became of it then. */
@@ -132,7 +138,7 @@ export class InFlight {
   /** Resolves when nobody waits for anything. Whoever can give something back early is asked to. */
   idle(): Promise<void> {
     if (this.#waiting === 0) return Promise.resolve();
-    for (const pending of this.#pending.values()) pending.wanted?.();
+    for (const pending of this.all()) pending.wanted?.();
     return new Promise((resolve) => {
       this.#idle.push(resolve);
     });

@@ -45,8 +45,8 @@ export class Link {
     message: (answer: Answer): void => {
       this.#hear(answer);
     },
-    value: (id: number, value: unknown): void => {
-      const pending = this.inFlight.get(id);
+    value: (word: number, value: unknown): void => {
+      const pending = this.inFlight.get(word);
       if (pending !== undefined) this.#value(pending, value, undefined);
     },
   };
@@ -173,7 +173,7 @@ export class Link {
     if (pending === undefined) return;
     switch (answer[0]) {
       case 'begun':
-        if (pending.settled) this.tell(['end', answer[1], 'undo']);
+        if (pending.settled) this.tell(['end', pending.parts.id, 'undo']);
         else pending.start();
         break;
       case 'wanted':
@@ -214,7 +214,7 @@ export class Link {
 
   #cannotSend(request: Request, error: unknown): void {
     if (request[0] !== 'call') return;
-    const pending = this.inFlight.get(request[1]);
+    const pending = this.inFlight.get(request[2]);
     if (pending === undefined) return;
     const refused = new OptionError(`${pending.parts.label}: an argument cannot cross a thread: ${String(error)}`);
     this.inFlight.release(pending, refused, 'not-started');

@@ -38,8 +38,8 @@ export class Outbox<T extends object> {
   }
 
   /** Sends a result that needs no looking after; otherwise nothing. */
-  value(method: Method, id: number, value: unknown): boolean {
-    if (!this.#batch.value(method, id, value)) return false;
+  value(method: Method, word: number, value: unknown): boolean {
+    if (!this.#batch.value(method, word, value)) return false;
     this.#schedule();
     return true;
   }

@@ -78,7 +78,7 @@ export class Overdue {
   /** Why a request did not start: the oldest one that runs, which is what the others wait for, or the thread itself. */
   #blame(except: Pending, now: number): Holder | 'starting' | undefined {
     if (!this.#attached()) return 'starting';
-    for (const pending of this.#inFlight.values()) {
+    for (const pending of this.#inFlight.all()) {
       const { label, since } = pending.parts;
       if (pending === except || this.#inFlight.stateOf(pending) === QUEUED) continue;
       return { label, heldFor: now - since, site: this.#lanes.siteOf(label) };

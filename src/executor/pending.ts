@@ -1,6 +1,10 @@
+import { type Ambient } from '../context/context.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Request, type SentContext } from './protocol.ts';
 import { type Buffers } from './values.ts';
+
+/** What a call is expected to take, in ms, of which nothing else is known. */
+export const USUAL_COST = 0.02;
 
 /** Why a request failed: an error that came, or one that is made here. Made into one where the caller's stack is known. */
 export class Failure {
@@ -12,36 +16,61 @@ export class Failure {
 }
 
 /** A call as it was made. It is not laid out as a message before it is sent. */
-export interface SentCall {
-  readonly kind: 'call';
+export class SentCall {
+  readonly kind = 'call';
   readonly method: Method;
   readonly args: readonly unknown[];
   readonly buffers: Buffers;
   readonly sent: SentContext | undefined;
+
+  constructor(method: Method, args: readonly unknown[], buffers: Buffers, sent: SentContext | undefined) {
+    this.method = method;
+    this.args = args;
+    this.buffers = buffers;
+    this.sent = sent;
+  }
 }
 
 /** Any other request. */
 export type SentRequest = Extract<Request, readonly ['begin' | 'advance' | 'checkpoint', ...unknown[]]>;
 
-/** What a {@link Pending} is made of. */
-export interface PendingParts {
+/** A request as its caller made it. Instances, here and above, and no literals: see write-call.ts. */
+export class Outgoing {
   readonly id: number;
   readonly word: number;
-  readonly label: string;
-  readonly access: 'read' | 'write';
-  /** The `begin` that it belongs to, or 0. */
-  readonly scope: number;
   /** As it was sent, to be sent again to a thread that takes the place of one that died. */
   readonly what: SentCall | SentRequest;
-  readonly signal: AbortSignal | undefined;
-  readonly since: number;
+  readonly since = performance.now();
   readonly deadline: number;
   /** Whether the deadline is the context's, and so ends it also when it runs. */
   readonly bounded: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly label: string;
+  access: 'read' | 'write' = 'read';
+  /** The `begin` that it belongs to, or 0. */
+  scope = 0;
   /** Milliseconds that it is expected to keep its thread busy. */
-  readonly cost: number;
+  cost = USUAL_COST;
   /** Ends the wait of what is open around it. */
-  readonly endWait: (() => void) | undefined;
+  endWait: (() => void) | undefined;
+
+  /** @param timeout milliseconds that it may wait where its context sets no deadline */
+  constructor(
+    id: number,
+    word: number,
+    what: SentCall | SentRequest,
+    label: string,
+    context: Ambient | undefined,
+    timeout: number,
+  ) {
+    this.id = id;
+    this.word = word;
+    this.what = what;
+    this.label = label;
+    this.deadline = context?.deadline ?? this.since + timeout;
+    this.bounded = context?.deadline !== undefined;
+    this.signal = context?.signal;
+  }
 }
 
 const NOW = Promise.resolve();
@@ -49,7 +78,7 @@ const nothing = (): void => undefined;
 
 /** A request that has not been answered. */
 export class Pending {
-  readonly parts: PendingParts;
+  readonly parts: Outgoing;
   /** When its caller is released although no answer has come, on `performance.now()`'s clock. */
   giveUpAt: number;
   /** What releases it before its deadline. */
@@ -65,7 +94,7 @@ export class Pending {
   #stopListening: (() => void) | undefined;
   #waitEnded = false;
 
-  constructor(parts: PendingParts, grace: number) {
+  constructor(parts: Outgoing, grace: number) {
     this.parts = parts;
     this.giveUpAt = parts.deadline + grace;
   }

@@ -83,13 +83,13 @@ export type Request =
   | readonly [kind: 'abort', id: number]
   | readonly [kind: 'page', page: Page];
 
-/** From the server. */
+/** From the server. `word`: that of the request, which is taken until the answer has come. */
 export type Answer =
   /** `took`: milliseconds that the thread was busy with it, where that is worth knowing. */
-  | readonly [kind: 'value', id: number, value: unknown, buffers: Buffers, took?: number | undefined]
-  | readonly [kind: 'error', id: number, error: EncodedError]
-  | readonly [kind: 'begun', id: number]
-  | readonly [kind: 'wanted', id: number]
+  | readonly [kind: 'value', word: number, value: unknown, buffers: Buffers, took?: number | undefined]
+  | readonly [kind: 'error', word: number, error: EncodedError]
+  | readonly [kind: 'begun', word: number]
+  | readonly [kind: 'wanted', word: number]
   | readonly [kind: 'stats', stats: StrategyStats];
 
 /** One method, as its callers need it. */

@@ -2,12 +2,12 @@
 import { type Ambient } from '../context/context.ts';
 import { cannotCross } from './client-errors.ts';
 import { type Outbox } from './outbox.ts';
-import { type PendingParts } from './pending.ts';
+import { type Outgoing } from './pending.ts';
 import { type Request, type SentContext, toShared } from './protocol.ts';
 import { type Buffers, CannotCross, pack } from './values.ts';
 
 /** Puts a request into the outbox: a call in the short form, where that says all of it. */
-export function put(outbox: Outbox<Request>, { id, word, scope, what }: PendingParts): void {
+export function put(outbox: Outbox<Request>, { id, word, scope, what }: Outgoing): void {
   if (!('kind' in what)) {
     outbox.push(what);
     return;
@@ -18,7 +18,7 @@ export function put(outbox: Outbox<Request>, { id, word, scope, what }: PendingP
   outbox.push(['call', id, word, scope, method.repository, method.name, args, buffers, sent]);
 }
 
-export function isBegin(what: PendingParts['what']): boolean {
+export function isBegin(what: Outgoing['what']): boolean {
   return !('kind' in what) && what[0] === 'begin';
 }
 

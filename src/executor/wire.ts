@@ -10,9 +10,9 @@
  * | SHAPE | n, n keys | names the keys of an object; they are numbered in the same way |
  * | CALL | method, id, word, n, n arguments | a call without context or scope |
  * | CALL_ROW | method, id, word, n, n arguments, shape, its values | the same, whose last argument is an object |
- * | VALUE | id, value | an answer |
- * | ROW | id, shape, its values | an answer that is an object |
- * | ROWS | id, shape, n, n times its values | an answer that is an array of objects alike |
+ * | VALUE | word, value | an answer |
+ * | ROW | word, shape, its values | an answer that is an object |
+ * | ROWS | word, shape, n, n times its values | an answer that is an array of objects alike |
  *
  * Numbers hold for as long as the port does. Methods are named, and not counted, so that a registry may look different at
  * either end.
@@ -94,26 +94,26 @@ export class Writer {
   }
 
   /** An answer, where it is a primitive, an object of primitives, or an array of such objects alike. Otherwise nothing. */
-  value(method: Named, id: number, value: unknown): boolean {
+  value(method: Named, word: number, value: unknown): boolean {
     if (isPrimitive(value)) {
-      this.#list.push(VALUE, id, value);
+      this.#list.push(VALUE, word, value);
       return true;
     }
-    if (Array.isArray(value)) return this.#rows(method, id, value);
+    if (Array.isArray(value)) return this.#rows(method, word, value);
     const shape = this.#read(value, method);
     if (shape === undefined) return false;
-    this.#list.push(ROW, id, shape.number);
+    this.#list.push(ROW, word, shape.number);
     for (const each of this.#values) this.#list.push(each);
     return true;
   }
 
-  #rows(method: Named, id: number, rows: readonly unknown[]): boolean {
+  #rows(method: Named, word: number, rows: readonly unknown[]): boolean {
     if (!isBareArray(rows)) return false;
     const [first] = rows;
     const shape = this.#read(first, method);
     if (shape === undefined || rows.length * shape.keys.length > MAX_FLAT) return false;
     const { length } = this.#list;
-    this.#list.push(ROWS, id, shape.number, rows.length);
+    this.#list.push(ROWS, word, shape.number, rows.length);
     for (let at = 0; at < rows.length; at++) {
       if (at > 0 && !this.#readAs(rows[at], shape)) {
         this.#list.length = length;
@@ -186,7 +186,7 @@ export interface Listener<M extends object, N> {
   /** A method is called for the first time; what this gives is given with each call. */
   readonly method?: (repository: string, name: string) => N;
   readonly call?: (method: N, id: number, word: number, args: readonly unknown[]) => void;
-  readonly value?: (id: number, value: unknown) => void;
+  readonly value?: (word: number, value: unknown) => void;
 }
 
 /** Takes the batches of one port apart. */
@@ -230,20 +230,20 @@ export class Reader<M extends object, N> {
         break;
       }
       case VALUE: {
-        const id = this.#number();
-        listener.value?.(id, this.#list[this.#at++]);
+        const word = this.#number();
+        listener.value?.(word, this.#list[this.#at++]);
         break;
       }
       case ROW: {
-        const id = this.#number();
-        listener.value?.(id, this.#row(this.#shape()));
+        const word = this.#number();
+        listener.value?.(word, this.#row(this.#shape()));
         break;
       }
       case ROWS: {
-        const [id, shape, count] = [this.#number(), this.#shape(), this.#number()];
+        const [word, shape, count] = [this.#number(), this.#shape(), this.#number()];
         const rows: unknown[] = [];
         for (let at = 0; at < count; at++) rows.push(this.#row(shape));
-        listener.value?.(id, rows);
+        listener.value?.(word, rows);
         break;
       }
       default:

@@ -32,9 +32,11 @@ describe.for(['executor', 'per-context'] as const)('a port to %s', (strategy) =>
     };
   }
 
+  /** The word of the request, by which it is answered. */
+  const word = 4;
   const call = (repository: string, method: string, scope = 0): Request => [
     'call',
-    ...([1, 0, scope, repository, method, ['a'], undefined, undefined] as const),
+    ...([1, word, scope, repository, method, ['a'], undefined, undefined] as const),
   ];
 
   test.for([
@@ -48,13 +50,13 @@ describe.for(['executor', 'per-context'] as const)('a port to %s', (strategy) =>
     ['entries', 'add'],
   ] as const)('finds no %s.%s among the registry’s own methods', async ([repository, method]) => {
     const { ask } = await openLine();
-    expect(await ask(call(repository, method))).toMatchObject(['error', 1, { type: 'UnknownMethodError' }]);
+    expect(await ask(call(repository, method))).toMatchObject(['error', word, { type: 'UnknownMethodError' }]);
     expect(committed(dir)).toEqual([]);
   });
 
   test('finds no transaction that was not begun through it', async () => {
     const { ask } = await openLine();
-    expect(await ask(call('hostile', 'add', 7))).toMatchObject(['error', 1, { type: 'TransactionEndedError' }]);
+    expect(await ask(call('hostile', 'add', 7))).toMatchObject(['error', word, { type: 'TransactionEndedError' }]);
     expect(committed(dir)).toEqual([]);
   });
 });
