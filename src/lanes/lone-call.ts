@@ -46,5 +46,5 @@ export function runAlone(
 
 function undone(connection: Connection, error: unknown): CallResult {
   connection.rollback();
-  return { error };
+  return new Failed(error);
 }
