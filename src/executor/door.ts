@@ -134,8 +134,12 @@ export class Door {
     const around = this.#around(id, sent, progress);
     let result: Promise<unknown>;
     const since = performance.now();
+    // A synchronous write runs later, and its handler with what surrounds the call: see `runForeign`.
+    const plain = sent === undefined && scope === 0 && method.access === 'write' && method.mode === 'sync';
     try {
-      result = runWithAmbient(around, () => this.#run(scope, method, args, around));
+      result = plain
+        ? this.#run(scope, method, args, around)
+        : runWithAmbient(around, () => this.#run(scope, method, args, around));
     } catch (error) {
       result = Promise.reject(error);
     }

@@ -146,7 +146,7 @@ export class Batch {
     if (guarded) connection.control('savepoint');
     let value: unknown;
     try {
-      value = call.inContext(write, connection, call);
+      value = call.inContext(runOn, connection, call);
     } catch (error) {
       const { lost, writes } = connection.lastWrite;
       connection.takeEffects();
@@ -270,8 +270,8 @@ export function undo(
   return { kind: 'undone', guilty: undefined, again: [...ended.map(({ call }) => call), ...again], together: 0 };
 }
 
-function write(connection: Connection, call: WriteCall): unknown {
-  return connection.write(call.method, call.args);
+function runOn(connection: Connection, call: WriteCall): unknown {
+  return call.run(connection);
 }
 
 /** What a call fails with whose handler caught the end of the whole transaction. */

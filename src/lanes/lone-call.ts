@@ -18,7 +18,7 @@ export function runAlone(
   if (progress?.start() === false) return undone(connection, givenUp(call));
   let result: CallResult;
   try {
-    const value = connection.write(call.method, call.args);
+    const value = call.run(connection);
     result = connection.lastWrite.lost ? new Failed(swallowed(call)) : new Succeeded(value, connection.takeEffects());
   } catch (error) {
     result = new Failed(error);

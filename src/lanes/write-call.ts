@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
-import { type Ambient, labelOf } from '../context/context.ts';
+import { type Ambient, labelOf, runForeign } from '../context/context.ts';
 import { Tenant } from '../context/holders.ts';
-import { type Effect } from '../connection/connection.ts';
+import { type Connection, type Effect } from '../connection/connection.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Outcome } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
@@ -92,6 +92,13 @@ export class WriteCall {
     return this.#resource === undefined ? run(...args) : this.#resource.runInAsyncScope(run, undefined, ...args);
   }
 
+  /** Runs its synchronous handler. */
+  run(connection: Connection): unknown {
+    const { context, method, args } = this;
+    if (context?.progress === undefined) return connection.write(method, args);
+    return runForeign(context, writeOn, connection, method, args);
+  }
+
   get label(): string {
     return labelOf(this.context, this.method.label);
   }
@@ -112,4 +119,8 @@ export class WriteCall {
     this.#end();
     this.#reject(withOutcome(error, outcome));
   }
+}
+
+function writeOn(connection: Connection, method: Method, args: readonly unknown[]): unknown {
+  return connection.write(method, args);
 }

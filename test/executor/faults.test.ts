@@ -1,7 +1,7 @@
 /** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -18,7 +18,7 @@ import { createLedger } from '../support/ledger.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
 import { TempDir, useTempDir } from '../support/temp-dir.ts';
-import { gate, rejection } from '../support/waiting.ts';
+import { gate, rejection, until } from '../support/waiting.ts';
 
 /** Steps that SQLite counts for seconds. */
 const SECONDS = 6_000_000;
@@ -364,6 +364,21 @@ describe('a thread that is stuck in a query', () => {
     await db.api.hostile.add('a');
     expect(performance.now() - since).toBeLessThan(2000);
   });
+
+  // In a batch, and as the only caller there has been for a while, whose calls run at once.
+  test.for([0, 20])(
+    'by a write without a context, after %i others, is left by it when a close gives up',
+    async (others) => {
+      const db = await openHostile(dir);
+      for (let at = 0; at < others; at++) await db.api.hostile.add(String(at));
+      const noticed = dir.file('noticed');
+      const long = rejection(db.api.hostile.addUntilGivenUp('long', 30_000, noticed), ClosedError);
+      await db.close({ drain: 300 });
+      expect(await long).toMatchObject({ outcome: 'rolled-back' });
+      await until('the handler to notice', () => existsSync(noticed));
+      expect(committed(dir)).toHaveLength(others);
+    },
+  );
 
   test('a transaction that waits for somebody else is undone at the deadline of its context', async () => {
     const db = await openHostile(dir);

@@ -129,7 +129,14 @@ const hostileRepository = defineRepository(entries, {
     numbered: (): unknown => Object.assign([{ id: 1 }], { total: 7 }),
     instance: (): unknown => new Money(),
   }),
-  writes: (db, { afterCommit }) => ({
+  writes: (db, { afterCommit, signal }) => ({
+    /** Inserts, and goes on until it is given up, and says so in a file. */
+    addUntilGivenUp(call: string, atMost: number, noticed: string) {
+      db.insert(entries).values({ call, part: 1 }).run();
+      const since = performance.now();
+      while (!signal.aborted && performance.now() - since < atMost) db.get(sql`SELECT 1`);
+      if (signal.aborted) writeFileSync(noticed, '');
+    },
     add: (call: string) => db.insert(entries).values({ call, part: 1 }).run().changes,
     clear: () => db.delete(entries).run().changes,
     addAndExit(call: string) {
