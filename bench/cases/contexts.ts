@@ -108,7 +108,7 @@ function handlersOn(handle: ReturnType<typeof openRaw>) {
   return { ...ofAccounts, ...transfers.writes(db, { ...tools, use: () => ofAccounts as never }) };
 }
 
-/** What undoes a call alone: the least that it can cost. */
+/** A call that can be undone alone, as one writes it by hand. */
 function inSavepoint(handle: ReturnType<typeof openRaw>): (run: () => unknown) => unknown {
   const savepoint = handle.prepare('SAVEPOINT call');
   const release = handle.prepare('RELEASE call');

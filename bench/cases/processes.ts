@@ -23,7 +23,8 @@ interface Figures {
 
 export const processes: Case = {
   name: 'processes',
-  about: '8 processes × 16 callers that read and transfer on one file, beside one process with 128',
+  about:
+    '8 processes × 16 callers that read and transfer on one file, beside one process with 128 and with 16; also by hand',
   async run({ workspace, quick }) {
     const rounds = quick ? 1 : 3;
     const duration = quick ? 4000 : 20_000;
@@ -50,8 +51,8 @@ export const processes: Case = {
         waits.push(row(`${figure}, ${side}`, all(figure), 'one process'));
       }
       if (side === 'hand-written') continue;
-      others.push(row(`transfers a commit, ${side}`, all('batch'), 'one process'));
-      others.push(row(`tries for the lock, ${side}`, all('retries'), 'one process'));
+      others.push(row(`transfers a batch, ${side}`, all('batch'), 'one process'));
+      others.push(row(`found it taken, ${side}`, all('retries'), 'one process'));
       const { 'one process': alone, 'eight processes': together } = all('rate');
       const longest = many.map((each) => each.longest / each.median);
       requirements.push(
@@ -63,9 +64,9 @@ export const processes: Case = {
     return {
       settings: { rounds, milliseconds: duration, processes: PROCESSES, callers: CALLERS, synchronous: 'FULL' },
       tables: [
-        { title: 'Reads and transfers by turns, 128 callers', unit: 'calls a second', rows: rates },
+        { title: 'Reads and transfers by turns, 128 callers (the last: 16)', unit: 'calls a second', rows: rates },
         { title: 'From a transfer to its answer', unit: 'ms', rows: waits },
-        { title: 'What that takes', unit: 'number', rows: others },
+        { title: 'Batches, and looks at the lock that was taken', unit: '', rows: others },
       ],
       requirements,
     };

@@ -29,8 +29,10 @@ export interface Ambient {
   readonly scopes: ReadonlyMap<object, Scope | undefined>;
   /** Those that `detached` took the caller out of. */
   readonly left?: readonly Scope[] | undefined;
-  /** Set for a call that came from another thread. */
+  /** Set for a call that came from another thread, which its strategy moves on. Handlers and effects have {@link caller}. */
   readonly progress?: Progress;
+  /** The other thread's call that this is inside of. What is called here is another one, and has no part in its progress. */
+  readonly caller?: Pick<Progress, 'givenUp'>;
 }
 
 /** For an {@link Ambient} that is in no scope. */
@@ -62,22 +64,26 @@ export function runForeign<A extends unknown[], T>(around: Ambient, run: (...arg
   }
 }
 
-/** Runs a function with exactly this around it: a call that came from another thread, in that thread's context. */
-export function runWithAmbient<T>(around: Ambient, run: () => T): T {
-  return ambient.run(around, run);
+/** Runs a call that came from another thread in that thread's context. */
+export function runWithAmbient<T>({ deadline, signal, label, scopes, progress }: Ambient, run: () => T): T {
+  return ambient.run({ deadline, signal, label, scopes, ...(progress === undefined ? {} : { caller: progress }) }, run);
 }
 
 /** Whether the call that is running has been given up: its signal aborted, its deadline passed, or nobody waits for it. */
 export function isCancelled(): boolean {
   const around = running ?? ambient.getStore();
   if (around === undefined) return false;
-  if (around.signal?.aborted === true || around.progress?.givenUp === true) return true;
+  if (around.signal?.aborted === true || callerOf(around)?.givenUp === true) return true;
   return around.deadline !== undefined && performance.now() >= around.deadline;
 }
 
 /** Whether the call that is running came from another thread, and nobody there waits for it any more. */
 export function isGivenUp(): boolean {
-  return (running ?? ambient.getStore())?.progress?.givenUp === true;
+  return callerOf(running ?? ambient.getStore())?.givenUp === true;
+}
+
+function callerOf(around: Ambient | undefined): Ambient['caller'] {
+  return around?.progress ?? around?.caller;
 }
 
 /** Runs a function inside a context. A nested one has the sooner deadline, either signal, and its own label. */

@@ -92,10 +92,10 @@ export class Answers {
   }
 
   #cannotSend(answer: Answer, error: unknown): void {
-    const whose = this.#whole.get(answer);
-    if (answer[0] !== 'value' || whose === undefined) return;
+    if (answer[0] === 'stats') return;
     const refused = new CannotCross('the result', `what structured clone refuses (${String(error)})`);
-    this.error(answer[1], resultCannotCross(whose.method, refused, whose.scope));
+    const whose = this.#whole.get(answer);
+    this.error(answer[1], whose === undefined ? refused : resultCannotCross(whose.method, refused, whose.scope));
   }
 }
 

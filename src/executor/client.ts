@@ -69,7 +69,7 @@ export class PortClient {
       failure: (pending, encoded) => this.#failure(pending, encoded),
     });
     this.#inFlight = this.link.inFlight;
-    this.#overdue = new Overdue(this.#inFlight, this.#lanes, () => this.link.attached);
+    this.#overdue = new Overdue(this.link, this.#lanes);
   }
 
   /** Requests that somebody waits for. */
@@ -261,12 +261,13 @@ export class PortClient {
       if (outcome === undefined) continue;
       if (isBegin(what)) this.link.tell(['end', id, 'undo']);
       this.#inFlight.release(pending, reason(label), outcome);
+      this.link.gaveUp(pending);
     }
   }
 
   /** Looks whether a request is overdue, for whoever waits without an event loop. */
   expire(): void {
-    this.#overdue.look();
+    this.#overdue.lookIfDue();
   }
 
   #admit(label: string, access: 'read' | 'write'): void {

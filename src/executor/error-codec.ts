@@ -37,7 +37,7 @@ const MAX_DEPTH = 8;
 /** What an error has anyway, or what is sent for itself. */
 const OWN = new Set(['name', 'message', 'stack', 'cause', 'errors']);
 
-/** Makes an error ready to be sent. Never throws. */
+/** Makes an error ready to be sent: whatever it is, what is made of it can be cloned. Never throws. */
 export function encodeError(error: unknown, own: readonly ErrorClass[] = [], depth = 0): EncodedError {
   try {
     if (!(error instanceof Error)) {
@@ -50,12 +50,14 @@ export function encodeError(error: unknown, own: readonly ErrorClass[] = [], dep
           [name, Reflect.get(error, name) as unknown, Object.prototype.propertyIsEnumerable.call(error, name)] as const,
       )
       .filter(([, value]) => sendable(value));
+    // What its maker has put there: texts, by rights.
+    const { name, message, stack }: Record<'name' | 'message' | 'stack', unknown> = error as never;
     return {
       kind: 'error',
       type: typeOf(error, own),
-      name: error.name,
-      message: error.message,
-      stack: String(error.stack),
+      name: String(name),
+      message: String(message),
+      stack: String(stack),
       fields,
       ...(error.cause === undefined || depth >= MAX_DEPTH ? {} : { cause: encodeError(error.cause, own, depth + 1) }),
       ...(error instanceof AggregateError && depth < MAX_DEPTH
@@ -63,7 +65,7 @@ export function encodeError(error: unknown, own: readonly ErrorClass[] = [], dep
         : {}),
     };
   } catch {
-    return { kind: 'value', value: 'something was thrown that cannot be shown' };
+    return { kind: 'value', value: 'something was thrown that cannot be shown', outcome: quietly(error) };
   }
 }
 
@@ -103,6 +105,14 @@ function typeOf(error: Error, own: readonly ErrorClass[]): string | number {
     prototype = Object.getPrototypeOf(prototype) as object | null;
   }
   return 'Error';
+}
+
+function quietly(error: unknown): errors.Outcome | undefined {
+  try {
+    return outcomeOf(error);
+  } catch {
+    return undefined;
+  }
 }
 
 function sendable(value: unknown): boolean {

@@ -122,8 +122,12 @@ export class InFlight {
   }
 
   /** Takes a request back if that can be done; what became of it then. */
-  giveUp({ parts: { word } }: Pending): Outcome | undefined {
-    if (this.#words.change(word, QUEUED, GIVEN_UP)) return 'not-started';
+  giveUp(pending: Pending): Outcome | undefined {
+    const { word } = pending.parts;
+    if (this.#words.change(word, QUEUED, GIVEN_UP)) {
+      pending.neverRan = true;
+      return 'not-started';
+    }
     if (this.#words.change(word, RUNNING, GIVEN_UP)) return 'rolled-back';
     return undefined;
   }

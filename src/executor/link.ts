@@ -88,7 +88,7 @@ export class Link {
     port.on('message', this.#receive);
     if (this.inFlight.waiting === 0) port.unref();
     for (const page of this.inFlight.pages.slice(1)) outbox.push(['page', page]);
-    for (const { parts, settled } of this.inFlight.all()) if (!settled) put(outbox, parts);
+    for (const { parts } of this.inFlight.all()) put(outbox, parts);
   }
 
   /** The server is gone. What it had begun is rejected with its outcome; the rest waits for {@link attach}. */
@@ -135,6 +135,11 @@ export class Link {
   /** Says something that has no answer. A server that is gone need not know. */
   tell(message: Extract<Request, readonly ['end' | 'abort' | 'page', ...unknown[]]>): void {
     this.#outbox?.push(message);
+  }
+
+  /** Its caller has given up and been told: what a server has of it is answered all the same, and what none has is forgotten. */
+  gaveUp(pending: Pending): void {
+    if (!this.attached) this.inFlight.forget(pending);
   }
 
   /** Sends what waits for the end of the turn now, for whoever does not reach it. */
@@ -213,7 +218,7 @@ export class Link {
   }
 
   #cannotSend(request: Request, error: unknown): void {
-    if (request[0] !== 'call') return;
+    if (request[0] !== 'call' && request[0] !== 'advance') return;
     const pending = this.inFlight.get(request[2]);
     if (pending === undefined) return;
     const refused = new OptionError(`${pending.parts.label}: an argument cannot cross a thread: ${String(error)}`);

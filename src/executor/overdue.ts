@@ -3,6 +3,7 @@ import { type Holder } from '../errors.ts';
 import { outcomeOf, overdueError } from './client-errors.ts';
 import { type FarLanes } from './far-lanes.ts';
 import { type InFlight } from './in-flight.ts';
+import { type Link } from './link.ts';
 import { type Pending } from './pending.ts';
 import { QUEUED, RUNNING } from './words.ts';
 
@@ -11,17 +12,16 @@ const COMMIT_GRACE = 1000;
 
 /** Releases the callers of requests whose deadline, or signal, has passed without an answer. */
 export class Overdue {
+  readonly #link: Link;
   readonly #inFlight: InFlight;
   readonly #lanes: FarLanes;
-  /** Whether the server is there. */
-  readonly #attached: () => boolean;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
-  constructor(inFlight: InFlight, lanes: FarLanes, attached: () => boolean) {
-    this.#inFlight = inFlight;
+  constructor(link: Link, lanes: FarLanes) {
+    this.#link = link;
+    this.#inFlight = link.inFlight;
     this.#lanes = lanes;
-    this.#attached = attached;
   }
 
   /** Sees to it that somebody looks at the requests at this time. */
@@ -46,6 +46,11 @@ export class Overdue {
     }
     if (next < Infinity) this.watch(next);
   };
+
+  /** Looks at them if it is time to. */
+  lookIfDue(): void {
+    if (performance.now() >= this.#timerAt) this.look();
+  }
 
   stop(): void {
     clearTimeout(this.#timer);
@@ -72,15 +77,16 @@ export class Overdue {
     }
     const error = givingUp?.() ?? overdueError(pending.parts, now, outcome, this.#blame(pending, now));
     inFlight.release(pending, error, outcome);
+    this.#link.gaveUp(pending);
     return false;
   }
 
   /** Why a request did not start: the oldest one that runs, which is what the others wait for, or the thread itself. */
   #blame(except: Pending, now: number): Holder | 'starting' | undefined {
-    if (!this.#attached()) return 'starting';
+    if (!this.#link.attached) return 'starting';
     for (const pending of this.#inFlight.all()) {
       const { label, since } = pending.parts;
-      if (pending === except || this.#inFlight.stateOf(pending) === QUEUED) continue;
+      if (pending === except || pending.neverRan || this.#inFlight.stateOf(pending) === QUEUED) continue;
       return { label, heldFor: now - since, site: this.#lanes.siteOf(label) };
     }
     return undefined;

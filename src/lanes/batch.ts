@@ -122,8 +122,10 @@ export class Batch {
   #blame(call: WriteCall, error: unknown): BatchEnd {
     const others = this.#ended.map((each) => each.call);
     const together = others.length;
-    if (together > 0 && this.#succeeded > 0)
+    if (together > 0 && this.#succeeded > 0) {
+      call.undone = { error };
       return { kind: 'undone', guilty: undefined, again: [...others, call], together };
+    }
     return { kind: 'undone', guilty: { call, error }, again: others, together };
   }
 

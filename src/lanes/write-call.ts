@@ -48,6 +48,8 @@ export class WriteCall {
   #resource: AsyncResource | undefined;
   #tenant: Tenant | undefined;
   gone = false;
+  /** It has run, was undone, and is to run again; what it failed with, if it did. */
+  undone: { readonly error: unknown } | undefined;
   readonly promise: Promise<unknown>;
   #ends: (() => void)[] | undefined;
   /** The batch ends after this call: it runs again after a batch that was undone. */
@@ -117,7 +119,8 @@ export class WriteCall {
   /** Rejects, saying what became of the write. */
   reject(error: unknown, outcome: Outcome): void {
     this.#end();
-    this.#reject(withOutcome(error, outcome));
+    const ran = outcome === 'not-started' && this.undone !== undefined;
+    this.#reject(withOutcome(error, ran ? 'rolled-back' : outcome));
   }
 }
 

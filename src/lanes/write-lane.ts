@@ -409,7 +409,10 @@ export class WriteLane implements Tenancy {
       call.reject(refusal, 'rolled-back');
       return false;
     });
-    for (const call of wanted) call.context?.progress?.undone();
+    for (const call of wanted) {
+      call.context?.progress?.undone();
+      call.undone ??= { error: undefined };
+    }
     this.#queue.putBack(wanted);
   }
 
@@ -448,10 +451,15 @@ export class WriteLane implements Tenancy {
         : this.#refusals > 0
           ? 'another process holds the lock of the file'
           : 'the calls before it took the time';
+    const undone = entry.kind === 'call' ? entry.undone : undefined;
+    const fate =
+      undone === undefined
+        ? `waited ${waited} ms for the write lane and did not start`
+        : `had run, was undone with the transaction that it shared, and did not run again within ${waited} ms of its call`;
     return new TimeoutError(
-      `${entry.label}: waited ${waited} ms for the write lane and did not start; ${blame}; ` +
-        'make that work shorter, or raise the option "timeout"',
+      `${entry.label}: ${fate}; ${blame}; make that work shorter, or raise the option "timeout"`,
       { wait: this.#refusals > 0 && holder === undefined ? 'file lock' : 'write lane', holder },
+      undone?.error === undefined ? undefined : { cause: undone.error },
     );
   }
 }

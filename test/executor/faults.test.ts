@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
   ClosedError,
+  connect,
   ExecutorError,
   open,
   StrategyError,
@@ -59,6 +60,18 @@ describe('a thread that dies', () => {
     await alone;
     expect(committed(dir).filter((row) => row !== 'alone/1')).toEqual(['b/1', 'c/1', 'd/1']);
     expectNoTransaction(dir);
+  });
+
+  test('what gives up while there is no thread leaves no trace', async () => {
+    // So many calls may be on their way at once.
+    const db = await openHostile(dir, { maxQueue: 10, batch: { calls: 10 } });
+    await rejection(db.api.hostile.addAndExit('fatal'), ExecutorError);
+    const late = Array.from({ length: 20 }, (_, at) =>
+      db.context({ timeout: 0 }, () => rejection(db.api.hostile.add(`late ${at}`), TimeoutError)),
+    );
+    for (const error of await Promise.all(late)) expect(error.outcome).toBe('not-started');
+    expect(await Promise.all(Array.from({ length: 10 }, (_, at) => db.api.hostile.add(String(at))))).toHaveLength(10);
+    expect(committed(dir)).toHaveLength(10);
   });
 
   test('runs transactions, snapshots and checkpoints that were queued in their turn, on the new thread', async () => {
@@ -334,6 +347,22 @@ describe('a thread that is stuck in a query', () => {
     // The thread ends with its query; the file stays open until then.
     await expect.poll(() => dir.descriptors(), { timeout: 60_000 }).toEqual([]);
   }, 60_000);
+
+  test('is not blamed on who has given up waiting for it', async () => {
+    const db = await openHostile(dir);
+    const far = connect(db.port(), hostile);
+    await far.api.hostile.listed();
+    const begun = dir.file('begun');
+    const stuck = db.api.hostile.stuckSince(begun, SECONDS);
+    await until('the query to begin', () => existsSync(begun));
+    const wait = (timeout: number): Promise<TimeoutError> =>
+      far.context({ timeout }, () => rejection(far.api.hostile.listed(), TimeoutError));
+    const [, second] = await Promise.all([wait(20), wait(250)]);
+    // Who is stuck called from elsewhere.
+    expect(second.message).toContain('did not start; the thread does not answer');
+    await stuck;
+    await far.close();
+  });
 
   test('by a query with sluice_cancelled() in it is free again soon after', async () => {
     const db = await openHostile(dir);

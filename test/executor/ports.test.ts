@@ -1,9 +1,20 @@
 /** `db.port()` and `connect()`: the same database from other threads, whatever strategy it has. */
 import { MessageChannel } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
-import { connect, ClosedError, ContextError, ExecutorError, OptionError, TimeoutError } from '../../src/index.ts';
+import {
+  ClosedError,
+  connect,
+  ContextError,
+  type Database,
+  defineRepositories,
+  defineRepository,
+  ExecutorError,
+  open,
+  OptionError,
+  TimeoutError,
+} from '../../src/index.ts';
 import { hostile } from '../support/hostile.ts';
-import { ledger } from '../support/ledger.ts';
+import { createLedger, entries, ledger } from '../support/ledger.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
 import { useTempDir } from '../support/temp-dir.ts';
@@ -147,4 +158,55 @@ describe('an executor that is started again', () => {
     await thread.tell({ kind: 'add', call: 'c' });
     expect(committed(dir)).toEqual(['a/1', 'b/1', 'c/1']);
   });
+});
+
+describe('effects of calls from elsewhere', () => {
+  const dir = useTempDir();
+
+  // | the caller           | the thread that serves it            |
+  // |----------------------|--------------------------------------|
+  // | calls, with a label  |                                      |
+  // |                      | commits, and begins its effect,      |
+  // | is answered          | which calls the same database itself |
+  // | calls again          |                                      |
+  // |                      | must not take one call for the other |
+  test('make calls of their own, which nobody else has given up, and which give nobody up', async () => {
+    const db = await openEchoing();
+    const far = connect(db.port(), echoing);
+    for (let at = 0; at < 100; at++) {
+      await far.context({ label: 'GET /x' }, () =>
+        Promise.all([far.api.entries.addAndEcho(`a-${at}`), far.api.entries.add(`b-${at}`)]),
+      );
+    }
+    await far.close();
+    expect((await Promise.allSettled(echoes)).filter(({ status }) => status === 'rejected')).toEqual([]);
+    expect(committed(dir)).toHaveLength(300);
+  });
+
+  const echoes: Promise<unknown>[] = [];
+  const echoing = defineRepositories(import.meta.url, {
+    entries: defineRepository(entries, {
+      writes: (db, { afterCommit }) => {
+        const add = (call: string): void => {
+          db.insert(entries).values({ call, part: 1 }).run();
+        };
+        return {
+          add,
+          addAndEcho(call: string) {
+            add(call);
+            afterCommit(() => {
+              echoes.push(opened.api.entries.add(`echo of ${call}`));
+            });
+          },
+        };
+      },
+    }),
+  });
+  let opened: Database<typeof echoing>;
+  async function openEchoing(): Promise<typeof opened> {
+    createLedger(dir.file());
+    opened = await open({ file: dir.file(), repositories: echoing, strategy: 'per-context' });
+    dir.atEnd(() => opened.close());
+    return opened;
+  }
 });

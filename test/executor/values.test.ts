@@ -204,6 +204,25 @@ describe('what cannot be looked at, or not sent', () => {
     await db.close();
   });
 
+  test.for(['message', 'name'] as const)('an error whose %s is no text is an error all the same', async (what) => {
+    const db = await openHostile(dir);
+    await expect(db.api.hostile.failOddly(what)).rejects.toBeDefined();
+    await expect(db.api.hostile.addAndFailOddly('a', what)).rejects.toHaveProperty('outcome', 'rolled-back');
+    expect(committed(dir)).toEqual([]);
+  });
+
+  test('an argument of a stream that cannot be cloned is refused at once, and leaves its reader to others', async () => {
+    const db = await openHostile(dir, { readers: 1 });
+    const detached = new Uint8Array(8);
+    structuredClone(detached, { transfer: [detached.buffer] });
+    const stream = db.api.hostile.walked(detached as never)[Symbol.asyncIterator]();
+    const since = performance.now();
+    await rejection(stream.next(), OptionError);
+    expect(performance.now() - since).toBeLessThan(1000);
+    expect(await db.api.hostile.listed()).toEqual([]);
+    await db.close();
+  });
+
   test('an array arrives with what stands beside its items, however long the call took', async () => {
     const db = await openHostile(dir);
     for (let at = 0; at < 5; at++) expect(await db.api.hostile.numbered()).toHaveProperty('total', 7);

@@ -95,7 +95,12 @@ const hostileRepository = defineRepository(entries, {
     /** Counts in SQLite, for seconds. */
     stuck: (steps: number) =>
       db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n,
-    /** The same with a way out for each row. */
+    /** The same, and says in a file that it has begun. */
+    stuckSince(begun: string, steps: number) {
+      writeFileSync(begun, '');
+      return db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n;
+    },
+    /** Counts with a way out for each row. */
     stuckUnlessCancelled: (steps: number) =>
       db.get<{ n: number }>(
         sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n WHERE sluice_cancelled() = 0 LIMIT ${steps})`,
@@ -121,6 +126,10 @@ const hostileRepository = defineRepository(entries, {
       Object.prototype.toString.call(value) + (Buffer.isBuffer(value) ? ' buffer' : ''),
     /** Something that others here go on using. */
     kept: () => kept,
+    /** Throws an error of which something is what its maker must not make it. */
+    failOddly(what: 'message' | 'name'): never {
+      throw Object.assign(new Error('odd'), { [what]: what === 'name' ? Symbol('odd') : () => 'odd' });
+    },
     unsendable: (): unknown => ({ rows: [{ fn: () => 1 }] }),
     /** A row, after another one, that throws when it is looked at. */
     thorny: (): unknown => [{ id: 1 }, thorny()],
@@ -156,6 +165,10 @@ const hostileRepository = defineRepository(entries, {
     addAndStick(call: string, steps: number) {
       db.insert(entries).values({ call, part: 1 }).run();
       return db.get<{ n: number }>(sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n LIMIT ${steps})`).n;
+    },
+    addAndFailOddly(call: string, what: 'message' | 'name'): never {
+      db.insert(entries).values({ call, part: 1 }).run();
+      throw Object.assign(new Error('odd'), { [what]: what === 'name' ? Symbol('odd') : () => 'odd' });
     },
     rage(call: string) {
       db.insert(entries).values({ call, part: 1 }).run();

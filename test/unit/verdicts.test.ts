@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm';
 import { expect, test } from 'vitest';
-import { AbortError, ConstraintError, defineRepositories, defineRepository } from '../../src/index.ts';
+import { AbortError, ConstraintError, defineRepositories, defineRepository, TimeoutError } from '../../src/index.ts';
 import { createLedger, entries } from '../support/ledger.ts';
 import { committed } from '../support/open-ledger.ts';
 import { IN_THREAD } from '../support/strategies.ts';
@@ -49,6 +49,33 @@ test.each(IN_THREAD)(
     const poisoned = rejection(db.api.entries.poison('a'), ConstraintError);
     expect(await rejection(cleared, AbortError)).toMatchObject({ outcome: 'rolled-back' });
     expect(await poisoned).toMatchObject({ kind: 'unique', outcome: 'rolled-back' });
+    expect(committed(dir)).toEqual(['a/1']);
+  },
+);
+
+// | first caller       | second caller                                                |
+// |--------------------|--------------------------------------------------------------|
+// | inserts a row      |                                                              |
+// |                    | passes its own deadline, and ends their transaction          |
+// | runs again, is kept|                                                              |
+// |                    | has no time to run again: it says that it ran, and what came |
+test.each(IN_THREAD)(
+  'under $title a call whose time is over before it can run again says that it had run',
+  async (strategy) => {
+    createLedger(dir.file());
+    const db = await strategy.open({ file: dir.file(), repositories, batch: { slice: 10_000 } });
+    dir.atEnd(() => db.close());
+    meanwhile = () => {
+      const end = performance.now() + 60;
+      while (performance.now() < end);
+    };
+    const inserted = db.api.entries.insert({ call: 'a', part: 1 });
+    const poisoned = db.context({ timeout: 30 }, () => rejection(db.api.entries.poison('b'), TimeoutError));
+    await inserted;
+    const error = await poisoned;
+    expect(error).toMatchObject({ outcome: 'rolled-back' });
+    expect(error.message).toMatch(/^entries\.poison: had run, was undone with the transaction that it shared/);
+    expect(error.cause).toBeInstanceOf(ConstraintError);
     expect(committed(dir)).toEqual(['a/1']);
   },
 );
