@@ -36,6 +36,8 @@ import { PinWarning } from './pin-warning.ts';
 const MIB = 1024 * 1024;
 /** Milliseconds between two looks at the WAL. */
 const LOOK_EVERY = 5;
+/** Bytes that a fast disk takes in a millisecond: a small limit is not passed between two looks. */
+const FAST = 2 * MIB;
 /** Milliseconds that a step may hold the event loop. */
 const STEP_TIME = 8;
 /** Bytes of a step. With fewer the fsync would cost more than the pages; with more, pages that are written again and again are moved once. */
@@ -107,6 +109,7 @@ export class CheckpointPolicy {
   #step: number = STEP.first;
   #steppedAt = 0;
   #mostAStep: number = STEP.most;
+  #lookEvery = LOOK_EVERY;
   /** Bytes that the database did not have at the last look. */
   #backlog = 0;
   /** Bytes of the WAL that are in use, moved or not. */
@@ -142,6 +145,7 @@ export class CheckpointPolicy {
     // So that it is reached only when something is in the way.
     this.#mostAStep = Math.max(IDLE.least, Math.min(STEP.most, (this.#limit ?? Infinity) / 2));
     this.#step = Math.min(this.#step, this.#mostAStep);
+    this.#lookEvery = Math.min(LOOK_EVERY, this.#mostAStep / FAST);
     this.resumeWriter(writer);
   }
 
@@ -187,7 +191,7 @@ export class CheckpointPolicy {
     if (this.#writers.size === 0) return;
     this.#committedAt = now;
     if (this.#timer === undefined) this.#arm(IDLE.after);
-    if (now - this.#lookedAt < LOOK_EVERY) return;
+    if (now - this.#lookedAt < this.#lookEvery) return;
     this.#look(now);
     // With a reader in the way as much again may pay, for by now it may be another reader. What is to start the WAL over
     // needs luck, and so more tries.
