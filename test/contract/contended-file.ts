@@ -17,10 +17,11 @@ export function contendedFile(strategy: StrategyUnderTest): void {
   describe('9. A contended file', () => {
     const dir = useTempDir();
 
-    // A machine that others load as well may hold up a process for once: a loop that really stands still does so each time.
+    // A machine that others load as well may hold up a process for once, and one of several threads more often: a loop that
+    // really stands still does so each time.
     test(
       'a timer keeps ticking while two other processes fight for the file, and every call succeeds',
-      { retry: 2 },
+      { retry: strategy.inThread ? 2 : 6 },
       async () => {
         const file = inMemory(dir);
         const db = await openLedger(dir, strategy, { file, durability: 'normal', timeout: 20_000 });
@@ -48,10 +49,7 @@ export function contendedFile(strategy: StrategyUnderTest): void {
         for (const count of [rows, ...theirs]) expect(count, 'rows of each process').toBeGreaterThan(50);
         expect(await db.api.entries.count()).toBe(theirs.reduce((sum, count) => sum + count, rows));
         expect(db.stats().writes?.busyRetries, 'nobody fought').toBeGreaterThan(10);
-        // Beside other threads of the process this one is held up now and then in ways that nobody tells (a collection that
-        // waits for its helpers). A loop that sleeps for locks does so with nearly every call.
-        const heldUp = strategy.inThread ? 0 : 5;
-        expect(gaps[heldUp], 'ms that the timer waited').toBeLessThan(20);
+        expect(gaps[0], 'ms that the timer waited').toBeLessThan(20);
       },
     );
 

@@ -49,8 +49,8 @@ export function watchLoop(dir: TempDir): LoopWatch {
       end();
       const own = ({ from: start, to, stolen: lost }: Gap): number => {
         const collected = collections
-          .filter(({ startTime, duration }) => startTime < to && startTime + duration > start)
-          .reduce((sum, { duration }) => sum + duration, 0);
+          .map(({ startTime, duration }) => Math.min(to, startTime + duration) - Math.max(start, startTime))
+          .reduce((sum, common) => sum + Math.max(0, common), 0);
         // They may overlap, and a gap then counts for too little: a loop that stands still does so where neither was, too.
         return Math.max(0, to - start - lost - collected);
       };
