@@ -34,7 +34,7 @@ export interface ClientLimits {
   readonly timeout: number;
   /** Requests in flight at most. */
   readonly inFlight: number;
-  /** What calls took the last time, in ms, by their labels: shared by the clients of one database. */
+  /** What calls have taken of late, in ms, by their labels: shared by the clients of one database. */
   readonly costs: Map<string, number>;
   /** How its server's connections are held. */
   readonly connections: FarConnections;
@@ -82,7 +82,7 @@ export class PortClient {
     return this.#inFlight.load;
   }
 
-  /** Milliseconds that a call of this method took the last time; of most it is known only that it was next to nothing. */
+  /** Milliseconds that a call of this method has taken of late; of most it is known only that it was next to nothing. */
   costOf({ label }: Method): number | undefined {
     return this.#limits.costs.get(label);
   }
@@ -311,13 +311,17 @@ export class PortClient {
     return pending;
   }
 
-  /** Remembers which calls are long, so that others are not sent behind them. */
+  /**
+   * Remembers which calls are long, so that others are not sent behind them. A short one that the machine has held up for once
+   * stays short: what it took is averaged by its logarithm.
+   */
   #learn({ parts: { what } }: Pending, took: number | undefined): void {
     if (!('kind' in what)) return;
     const { costs } = this.#limits;
     const { label } = what.method;
-    const cost = took ?? USUAL_COST;
-    if (costs.get(label) !== cost) costs.set(label, cost);
+    const known = costs.get(label);
+    const cost = took === undefined ? USUAL_COST : Math.sqrt((known ?? took) * took);
+    if (known !== cost) costs.set(label, cost);
   }
 
   #failure({ parts: { signal } }: Pending, encoded: EncodedError): Failure {

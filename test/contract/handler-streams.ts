@@ -185,12 +185,13 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       controller.abort();
       await rejection(aborted.next(), AbortError);
       expect(await aborted.next()).toEqual({ done: true, value: undefined });
+      // Nobody waits for a `finally` whose caller has no time left.
+      await until('the end of the first', () => logged().length === 2);
       const late = iterate(db.context({ timeout: 20 }, () => db.api.entries.each(10, log())));
       await late.next();
       const passed = performance.now() + 40;
       while (performance.now() < passed) await turn();
       expect((await rejection(late.next(), TimeoutError)).wait).toBe('stream');
-      // Nobody waits for a `finally` whose caller has no time left.
       await until('the end of both', () => logged().length === 4);
       expect(logged()).toEqual(['begins', 'ends with 250 rows', 'begins', 'ends with 250 rows']);
     });

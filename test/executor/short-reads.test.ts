@@ -19,6 +19,17 @@ describe('a read that is known to be short', () => {
     await long;
   });
 
+  test('is one also when it was held up for once', async () => {
+    const db = await openHostile(dir, { readers: 1 });
+    for (const ms of [0, 0, 0, 20]) await db.api.hostile.untilGivenUp(ms);
+    await db.api.hostile.stuck(1_000_000);
+    let over = false;
+    const long = db.api.hostile.stuck(6_000_000).then(() => (over = true));
+    await db.api.hostile.untilGivenUp(0);
+    expect(over, 'the short one came first').toBe(false);
+    await long;
+  });
+
   test('stays on the readers while they have nothing long to do', async () => {
     const db = await openHostile(dir, { readers: 1 });
     for (let at = 0; at < 20; at++) await db.api.hostile.listed();
