@@ -120,6 +120,11 @@ export class Connection {
     return this.#gate.access !== 'none';
   }
 
+  /** What becomes of an api call that would run inside the handler that is running right now; `undefined` where none is. */
+  refusal(label: string): ContextError | undefined {
+    return this.busy ? callInHandler(label, this.#gate.label) : undefined;
+  }
+
   /** A repository's read handlers on this connection, made at first use. */
   reads(repository: AnyRepository): ReadSide {
     const made = this.#entry(repository);

@@ -6,7 +6,7 @@
  * 2. Statements that end, nest or reconfigure the connection are refused: transactions are the caller's, not a handler's.
  * 3. Errors leave translated, so that a handler may catch a `ConstraintError` itself.
  */
-import { HandlerError } from '../errors.ts';
+import { HandlerError, TransactionEndedError } from '../errors.ts';
 import { isLazy } from '../plain.ts';
 import { type Gate } from './gate.ts';
 import { type Handle, type NativeStatement } from './handle.ts';
@@ -55,6 +55,7 @@ export class GuardedClient {
     try {
       const result = run();
       refuseUnfinished(result, 'the callback of db.transaction');
+      if (!this.#handle.inTransaction) throw swallowed();
       this.#handle.exec(`RELEASE ${name}`);
       return result;
     } catch (error) {
@@ -63,6 +64,13 @@ export class GuardedClient {
       throw error;
     }
   }
+}
+
+function swallowed(): TransactionEndedError {
+  return new TransactionEndedError(
+    'db.transaction: one of its statements rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk) and ' +
+      'its callback caught the error; let it pass',
+  );
 }
 
 /** A compiled statement behind the gate. */

@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { OWN_FOLDER } from '../own-folder.ts';
 
-/** As frames name it: by URL, or by path where a loader says so. These frames say nothing to a user. */
-const OWN_FOLDERS = [OWN_FOLDER, fileURLToPath(OWN_FOLDER)];
+/** What says nothing to a user: Sluice's own frames, by URL, or by path where a loader says so, Node's, and those of built-ins. */
+const HIDDEN = [OWN_FOLDER, fileURLToPath(OWN_FOLDER), '(node:', '(<anonymous>)'];
 
 /** Where something was called from. Capturing is cheap; the text is made only when an error needs it. */
 export class CallSite {
@@ -11,8 +11,6 @@ export class CallSite {
   /** The first frame outside Sluice, for example `at handle (app/server.ts:12:9)`; `undefined` where there is none. */
   describe(): string | undefined {
     const frames = this.#error.stack?.split('\n').slice(1) ?? [];
-    return frames
-      .map((frame) => frame.trim())
-      .find((frame) => !OWN_FOLDERS.some((folder) => frame.includes(folder)) && !frame.includes('(node:'));
+    return frames.map((frame) => frame.trim()).find((frame) => !HIDDEN.some((part) => frame.includes(part)));
   }
 }

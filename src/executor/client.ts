@@ -147,7 +147,7 @@ export class PortClient {
       const error = abortError(labelOf(context, name), signal);
       throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
-    const site = new CallSite();
+    const site = holding?.site ?? new CallSite();
     const endWait = outer === undefined ? this.#waitAround(access, name, context) : undefined;
     const id = ++this.#lastId;
     const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';

@@ -4,7 +4,7 @@ import { abandonOnAbort, labelOf, timerDelay } from '../context/context.ts';
 import { TimeoutError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { startHandler } from './handler-scope.ts';
-import { type Running } from './running.ts';
+import { type Running, type RunningSet } from './running.ts';
 import { type SnapshotRequest } from './snapshot.ts';
 import { type CallResult, Failed, Succeeded, type WriteCall } from './write-call.ts';
 
@@ -62,10 +62,19 @@ async function settled(run: StartedRun, call: WriteCall): Promise<{ value: unkno
   return Promise.race([run.promise.then((value) => ({ value })), microtasksDone()]);
 }
 
-async function withDeadline(
+/** What ends the wait for a handler. */
+interface Bounds extends Pick<SnapshotRequest, 'context' | 'deadline'> {
+  /** Has it while it runs, so that a close can give up on it. */
+  readonly running?: RunningSet;
+  /** Rejects when what the handler is part of is given up. */
+  readonly abandoned?: Promise<never>;
+}
+
+/** Waits for a handler until its deadline, its context's signal, or until it is given up. The caller undoes it. */
+export async function withDeadline(
   run: StartedRun,
   label: string,
-  { context, deadline, running }: Pick<SnapshotRequest, 'context' | 'deadline' | 'running'>,
+  { context, deadline, running, abandoned }: Bounds,
 ): Promise<unknown> {
   const timeout = deadline - performance.now();
   let stopListening: (() => void) | undefined;
@@ -73,7 +82,7 @@ async function withDeadline(
   let entry: Running | undefined;
   const late = new Promise<never>((_, reject) => {
     entry = { label, abandon: reject };
-    running.add(entry);
+    running?.add(entry);
     // Its deadline is the one below, with or without a context.
     stopListening = abandonOnAbort(entry, context);
     timer = setTimeout(() => {
@@ -87,11 +96,11 @@ async function withDeadline(
     }, timerDelay(timeout));
   });
   try {
-    return await Promise.race([run.promise, late]);
+    return await Promise.race([run.promise, late, ...(abandoned === undefined ? [] : [abandoned])]);
   } finally {
     clearTimeout(timer);
     stopListening?.();
-    if (entry !== undefined) running.delete(entry);
+    if (entry !== undefined) running?.delete(entry);
   }
 }
 

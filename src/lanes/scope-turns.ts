@@ -32,16 +32,19 @@ export class ScopeTurns {
   /** Runs something that spans ticks after what is running now, and before what comes later. */
   take<T>(wait: InnerWait, run: () => Promise<T>): Promise<T> {
     const before = this.#last;
+    // The place is taken before anything runs: what is called meanwhile, in the very first step, comes later.
+    let leave: () => void = () => undefined;
+    const done = new Promise<void>((resolve) => (leave = resolve));
+    this.#last = done;
+    void done.then(() => {
+      if (this.#last === done) this.#last = undefined;
+    });
     const result = (async () => {
       if (before !== undefined) await untilDeadline(before, wait);
       return run();
     })();
     // Whoever gave up waiting leaves the place, but what it waited for is still before the next one.
-    const done = Promise.allSettled([before, result]).then(() => undefined);
-    this.#last = done;
-    void done.then(() => {
-      if (this.#last === done) this.#last = undefined;
-    });
+    void Promise.allSettled([before, result]).then(leave);
     // The caller gets a promise that nobody here listens to: a rejection that it does not handle must be seen.
     return result.finally(() => undefined);
   }

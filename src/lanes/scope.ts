@@ -1,11 +1,12 @@
 import { AsyncResource } from 'node:async_hooks';
-import { abandonWithContext, type Ambient } from '../context/context.ts';
+import { abandonWithContext, type Ambient, deadlineOf, labelOf } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { ReadOnlyError, type SluiceError, TransactionEndedError } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
+import { withDeadline } from './async-call.ts';
 import { startHandler } from './handler-scope.ts';
 import { ScopeTurns } from './scope-turns.ts';
 import { type Method } from '../repository/methods.ts';
@@ -131,10 +132,9 @@ export class OpenScope implements Scope {
         return Promise.reject(failed(method, error));
       }
     }
-    return this.#inTurn(method.label, context, async () => {
-      this.#check(method.label, method.access);
+    return this.#inTurn(method.label, method.access, context, async () => {
       try {
-        return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args));
+        return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args, context));
       } catch (error) {
         throw failed(method, error);
       }
@@ -144,16 +144,12 @@ export class OpenScope implements Scope {
   /** Runs a step of a handler that yields; behind what spans ticks and is running. */
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
     const { label } = cursor.method;
-    return this.#inTurn(label, context, () => {
-      this.#check(label, 'read');
-      return Promise.resolve(cursor.advance(this.#connection, how));
-    });
+    return this.#inTurn(label, 'read', context, () => Promise.resolve(cursor.advance(this.#connection, how)));
   }
 
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#inTurn('transaction', context, async () => {
-      this.#check('transaction', 'write');
+    return this.#inTurn('transaction', 'write', context, async () => {
       const inner = this.#nested('write', 'nested transaction');
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
@@ -181,8 +177,7 @@ export class OpenScope implements Scope {
 
   /** Runs a callback that may only read, on what this scope sees. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#inTurn('snapshot', context, async () => {
-      this.#check('snapshot', 'read');
+    return this.#inTurn('snapshot', 'read', context, async () => {
       const inner = this.#nested('read', 'snapshot');
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
@@ -211,24 +206,29 @@ export class OpenScope implements Scope {
     });
   }
 
-  #inTurn<T>(label: string, context: Ambient | undefined, run: () => Promise<T>): Promise<T> {
+  #inTurn<T>(label: string, access: 'read' | 'write', context: Ambient | undefined, run: () => Promise<T>): Promise<T> {
+    // A handler that is running would otherwise have it wait for its own end, or for longer than its caller can know.
+    const misuse = this.#connection.busy ? this.#refusal(label, access) : undefined;
+    if (misuse !== undefined) return Promise.reject(misuse);
     const blocked = this.#inner?.label ?? 'an asynchronous handler';
-    return this.#turns.take({ label, of: this.#label, blocked, context, timeout: this.#timeout }, run);
-  }
-
-  #check(label: string, access: 'read' | 'write'): void {
-    const error = this.#refusal(label, access);
-    if (error !== undefined) throw error;
+    return this.#turns.take({ label, of: this.#label, blocked, context, timeout: this.#timeout }, () => {
+      const refusal = this.#refusal(label, access);
+      return refusal === undefined ? run() : Promise.reject(refusal);
+    });
   }
 
   #refusal(label: string, access: 'read' | 'write'): Error | undefined {
-    let error: SluiceError;
+    let error: SluiceError | undefined;
     if (!this.#open) error = this.#endedError(label);
     else if (this.#broken !== undefined) error = this.#brokenError();
-    else if (access === 'read' || this.#access === 'write') return undefined;
-    else error = new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
-    if (access === 'write') error.outcome = 'not-started';
+    else error = this.#connection.refusal(label) ?? this.#readOnly(label, access);
+    if (access === 'write' && error !== undefined) error.outcome = 'not-started';
     return error;
+  }
+
+  #readOnly(label: string, access: 'read' | 'write'): ReadOnlyError | undefined {
+    if (access === 'read' || this.#access === 'write') return undefined;
+    return new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
   }
 
   #run(method: Method, args: readonly unknown[]): unknown {
@@ -247,12 +247,14 @@ export class OpenScope implements Scope {
     }
   }
 
-  async #runAsync(method: Method, args: readonly unknown[]): Promise<unknown> {
+  async #runAsync(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     const connection = this.#connection;
+    const deadline = deadlineOf(context, this.#timeout);
     if (method.access === 'write') connection.control('savepoint');
     const run = startHandler(connection, method, args, { owner: this.#owner, tenant: this.tenant });
     try {
-      const result = await Promise.race([run.promise, this.abandoned]);
+      const label = labelOf(context, method.label);
+      const result = await withDeadline(run, label, { context, deadline, abandoned: this.abandoned });
       if (method.access === 'read') return result;
       if (!connection.inTransaction) throw this.#brokenError();
       connection.control('release');

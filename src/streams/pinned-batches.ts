@@ -126,6 +126,7 @@ export class PinnedBatches implements Batches<unknown> {
         this.#rest.push(await this.#read(scope, options, context));
       } catch (error) {
         this.#rest.push({ items: [], last: true, failure: { error } });
+        this.#release?.();
         return;
       }
       if (performance.now() - turnedAt < SLICE) continue;

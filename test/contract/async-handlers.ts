@@ -351,6 +351,22 @@ export function asyncHandlers(strategy: StrategyUnderTest): void {
         expect(committed(dir)).toEqual(['next/1']);
       });
 
+      test('one that a transaction has called ends with the signal, the deadline or the time limit, and the transaction goes on', async () => {
+        const db = await openMixed({ timeout: 300 });
+        const held = fileGate('held');
+        await db.transaction(async (api) => {
+          const wait = (call: string): Promise<number> => api.awaiting.wait(call, ['row', { until: held.file }]);
+          expect(await rejection(wait('a'), TimeoutError)).toMatchObject({ wait: 'handler', outcome: 'rolled-back' });
+          const late = db.context({ timeout: 50 }, () => wait('b'));
+          expect(await rejection(late, TimeoutError)).toMatchObject({ wait: 'handler', outcome: 'rolled-back' });
+          const aborted = db.context({ signal: AbortSignal.timeout(50) }, () => wait('c'));
+          expect(await rejection(aborted, AbortError)).toMatchObject({ outcome: 'rolled-back' });
+          await api.entries.run('d', ['row']);
+        });
+        expect(committed(dir)).toEqual(['d/1']);
+        expectNoTransaction(dir);
+      });
+
       test('a close that has a deadline gives up on one, names it, and keeps nothing of it', async () => {
         const db = await openMixed();
         const a = await startHeld(db, 'a');

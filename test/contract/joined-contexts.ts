@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -306,6 +307,75 @@ export function joinedContexts(strategy: StrategyUnderTest): void {
         );
         expect(settled.map(({ status }) => status === 'fulfilled')).toEqual(names.map((_, at) => at % 2 === 0));
         expect(committed(dir)).toEqual(names.filter((_, at) => at % 2 === 0).flatMap(served));
+      });
+
+      // | outer transaction       | nested one                      |
+      // |-------------------------|---------------------------------|
+      // | begins the nested one   |                                 |
+      // | (its listener) calls    | in its very first step          |
+      // |                         | fails: undoes itself alone      |
+      // | runs the call, keeps it |                                 |
+      test('has what its listeners call in the first step of a nested one: it comes after that one', async () => {
+        const db = await openLedger(dir, strategy);
+        await db.transaction(async () => {
+          const listener = AsyncResource.bind((call: string) => db.api.entries.run(call, ['row']));
+          let heard: Promise<unknown> = Promise.resolve();
+          const nested = db.transaction(async () => {
+            heard = listener('heard');
+            await db.api.entries.run('nested', ['row']);
+            throw new Refusal('no');
+          });
+          await rejection(nested, Refusal);
+          await heard;
+        });
+        expect(committed(dir)).toEqual(['heard/1']);
+      });
+
+      test('has one nested transaction after the other, also when the first one’s first step begins the second', async () => {
+        const db = await openLedger(dir, strategy);
+        const held = gate();
+        await db.transaction(async () => {
+          const listener = AsyncResource.bind(() =>
+            db.transaction(async (api) => {
+              await api.entries.run('second', ['row']);
+              await held.passed;
+              throw new Refusal('no');
+            }),
+          );
+          let second: Promise<unknown> = Promise.resolve();
+          await db.transaction(async (api) => {
+            second = listener();
+            await api.entries.run('first', ['row']);
+          });
+          const refused = rejection(second, Refusal);
+          held.open();
+          expect(await refused).toMatchObject({ outcome: 'rolled-back' });
+        });
+        expect(committed(dir)).toEqual(['first/1']);
+      });
+
+      test('undoes such a second one that nobody awaited: it has outlived its transaction', async () => {
+        const db = await openLedger(dir, strategy);
+        const held = gate();
+        let second: Promise<unknown> = Promise.resolve();
+        await db.transaction(async () => {
+          const listener = AsyncResource.bind(() =>
+            db.transaction(async (api) => {
+              await api.entries.run('second', ['row']);
+              await held.passed;
+              await api.entries.run('late', ['row']);
+            }),
+          );
+          await db.transaction(async (api) => {
+            second = listener();
+            second.catch(() => undefined);
+            await api.entries.run('first', ['row']);
+          });
+        });
+        held.open();
+        expect(await rejection(second, TransactionEndedError)).toMatchObject({ outcome: 'rolled-back' });
+        expect(committed(dir)).toEqual(['first/1']);
+        expectNoTransaction(dir);
       });
 
       test('has a snapshot that is taken inside: it sees what the transaction sees', async () => {

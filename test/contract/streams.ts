@@ -480,8 +480,7 @@ export function streams(strategy: StrategyUnderTest): void {
         await rows.next();
         const error = await db.context({ timeout: 0 }, () => rejection(db.api.entries.count(), TimeoutError));
         expect(error.holder?.label).toBe('entries.stream');
-        // From another thread its place does not cross.
-        if (strategy.inThread) expect(error.holder?.site).toContain('contract/streams.ts');
+        expect(error.holder?.site).toContain('contract/streams.ts');
         await rows.return();
         await nothingHeld(db);
       });

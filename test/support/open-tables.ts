@@ -1,5 +1,12 @@
 import Sqlite from 'better-sqlite3';
-import { type Database, defineRepositories, open, type Registry, type Repositories } from '../../src/index.ts';
+import {
+  type Database,
+  defineRepositories,
+  open,
+  type OpenOptions,
+  type Registry,
+  type Repositories,
+} from '../../src/index.ts';
 import { type TempDir } from './temp-dir.ts';
 
 /** Makes a file with these tables in the test's folder and opens it with these repositories; closed after the test. */
@@ -7,6 +14,7 @@ export async function openTables<const M extends Repositories>(
   dir: TempDir,
   tables: string,
   repositories: M,
+  options: Omit<Partial<OpenOptions<Registry<M>>>, 'file' | 'repositories'> = {},
 ): Promise<Database<Registry<M>>> {
   const file = dir.file('tables.db');
   const handle = new Sqlite(file);
@@ -14,6 +22,7 @@ export async function openTables<const M extends Repositories>(
   handle.exec(tables);
   handle.close();
   const db = await open({
+    ...options,
     file,
     repositories: defineRepositories(import.meta.url, repositories),
     durability: 'normal',

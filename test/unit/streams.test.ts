@@ -270,6 +270,32 @@ describe('a table', () => {
   });
 });
 
+describe('a consistent stream that gives way', () => {
+  // | consumer                    | stream                                       |
+  // |-----------------------------|----------------------------------------------|
+  // | pulls                       | holds the only reader                        |
+  // | (its body) takes a snapshot | reads the rest, and meets what it cannot     |
+  // |                             | decode: gives the reader back all the same   |
+  // | has its snapshot            |                                              |
+  // | pulls on                    | gives the rows before, then the error        |
+  test('also gives the connection back when it fails at that', async () => {
+    const pages = sqliteTable('pages', { id: integer().primaryKey(), json: text({ mode: 'json' }) });
+    const tables = `
+      CREATE TABLE pages (id INTEGER PRIMARY KEY, json TEXT);
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+        INSERT INTO pages SELECT i, iif(i = 2500, '{broken', '{}') FROM n;
+    `;
+    const db = await openTables(dir, tables, { pages: defineRepository(pages) }, { readers: 1, timeout: 2000 });
+    const rows = iterate(db.api.pages.stream({}, { batch: 10, consistent: true }));
+    await rows.next();
+    expect(await db.snapshot((api) => api.pages.count())).toBe(3000);
+    const { items, error } = await exhaust(rows);
+    expect(error).toBeInstanceOf(SyntaxError);
+    expect(items.length).toBeGreaterThan(8);
+    expect(db.stats().streams.pinning).toBe(0);
+  });
+});
+
 for (const strategy of STRATEGIES) {
   describe(strategy.name, () => {
     test('a listener hears of each batch as of any call, with the label of its context', async () => {
