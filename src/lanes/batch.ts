@@ -220,7 +220,10 @@ export function commitBatch(
   stats: LaneStats,
 ): BatchEnd {
   const unwanted = ended.filter(({ call, result }) => 'value' in result && call.context?.progress?.commit() === false);
-  if (unwanted.length > 0) return withoutThese(connection, unwanted, ended, again);
+  if (unwanted.length > 0) {
+    const errors = new Map(unwanted.map(({ call }) => [call, givenUp(call)]));
+    return undoWithout(connection, errors, ended, again);
+  }
   try {
     connection.control('commit');
   } catch (error) {
@@ -233,16 +236,16 @@ export function commitBatch(
   return { kind: 'done', ended, again };
 }
 
-/** Undoes a batch in which nobody waits any more for some calls. The others run again. */
-function withoutThese(
+/** Undoes a batch in which some calls have come to their end, each with its error. The others run again. */
+export function undoWithout(
   connection: Connection,
-  unwanted: readonly Ended[],
+  over: ReadonlyMap<WriteCall, unknown>,
   ended: readonly Ended[],
   again: readonly WriteCall[],
 ): BatchEnd {
   connection.rollback();
-  for (const { call } of unwanted) call.reject(givenUp(call), 'rolled-back');
-  const others = ended.filter((each) => !unwanted.includes(each)).map(({ call }) => call);
+  for (const [call, error] of over) call.reject(error, 'rolled-back');
+  const others = ended.map(({ call }) => call).filter((call) => !over.has(call));
   return runAgain([...others, ...again]);
 }
 
@@ -256,12 +259,7 @@ export function givenUp(call: WriteCall): AbortError {
 }
 
 /** Gives up a batch that cannot commit. */
-export function undo(
-  connection: Connection,
-  ended: readonly Ended[],
-  again: readonly WriteCall[],
-  error: unknown,
-): BatchEnd {
+function undo(connection: Connection, ended: readonly Ended[], again: readonly WriteCall[], error: unknown): BatchEnd {
   const [first] = ended;
   if (ended.length === 1 && first !== undefined) {
     const explained = error instanceof ConstraintError ? connection.explainCommit(error) : error;

@@ -93,20 +93,25 @@ export class OpenScope implements Scope {
 
   /** Ends it: a call that comes later is refused, and one that nobody awaited is undone before this resolves. */
   async end(): Promise<void> {
-    if (this.#open && this.#turns.taken) this.abandon(this.#endedError('a call'));
+    if (this.#open && this.#turns.taken) this.#stop(this.#endedError('a call'));
     this.#open = false;
     await this.#turns.ended();
   }
 
-  /** Ends it although its callback has not settled: whoever runs it gets `error` and cleans up. */
+  /** Gives it up, until it is committed: whoever runs it gets `error` and cleans up. */
   abandon(error: Error): void {
     this.#open = false;
-    this.#inner?.abandon(error);
     this.#abandonedWith ??= error;
+    this.#stop(error);
+  }
+
+  /** Ends what is running in it. */
+  #stop(error: Error): void {
+    this.#inner?.abandon(error);
     this.#abandon(error);
   }
 
-  /** @throws what it was given up with, if it was: before it begins nobody listens to `abandoned`. */
+  /** @throws what it was given up with, if it was: before it begins, and after its end, nobody listens to `abandoned`. */
   assertKept(): void {
     if (this.#abandonedWith !== undefined) throw this.#abandonedWith;
   }

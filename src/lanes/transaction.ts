@@ -15,7 +15,8 @@ import { type WriteLane } from './write-lane.ts';
  * statement after it can be refused a lock in WAL mode. 3. The callback. 4. COMMIT, tried again likewise (readers of
  * another process hold off the commit of a rollback journal). 5. The effects, then the caller.
  *
- * From the wait for BEGIN on its scope is in the seat's `running`, so that a close can give up on it.
+ * From the wait for BEGIN until it is committed its scope is in the seat's `running`, so that a close can give up on it, and
+ * its context's signal and deadline are heard.
  */
 export async function runTransaction<T>(
   lane: WriteLane,
@@ -28,42 +29,46 @@ export async function runTransaction<T>(
   const tenant = new Tenant(label);
   await takeTurn(lane, { ...request, tenant });
   const { connection } = seat;
+  const scope = new OpenScope({ connection, access: 'write', owner: seat.owner, tenant, timeout: request.timeout });
+  const stopWatching = [abandonOnAbort(scope, context)];
+  seat.running.add(scope);
+  const leave = (): void => {
+    for (const stop of stopWatching.splice(0)) stop();
+    seat.running.delete(scope);
+  };
   let outcome: Outcome = 'not-started';
   try {
-    const scope = new OpenScope({ connection, access: 'write', owner: seat.owner, tenant, timeout: request.timeout });
-    seat.running.add(scope);
-    const stopWatching = [abandonOnAbort(scope, context)];
+    await retryBusy(
+      `${label}: BEGIN`,
+      deadline,
+      () => {
+        scope.assertKept();
+        try {
+          connection.control('beginImmediate');
+        } catch (error) {
+          if (error instanceof BusyError) seat.stats.busyRetries += 1;
+          throw error;
+        }
+        lane.lock.taken();
+      },
+      () => lane.lock.refused(connection.dataVersion),
+    );
+    outcome = 'rolled-back';
+    stopWatching.push(abandonAtDeadline(scope, context));
     let result: T;
     try {
-      await retryBusy(
-        `${label}: BEGIN`,
-        deadline,
-        () => {
-          scope.assertKept();
-          try {
-            connection.control('beginImmediate');
-          } catch (error) {
-            if (error instanceof BusyError) seat.stats.busyRetries += 1;
-            throw error;
-          }
-          lane.lock.taken();
-        },
-        () => lane.lock.refused(connection.dataVersion),
-      );
-      outcome = 'rolled-back';
-      stopWatching.push(abandonAtDeadline(scope, context));
       result = await Promise.race([run(scope), scope.abandoned]);
     } finally {
-      for (const stop of stopWatching) stop();
       await scope.end();
-      seat.running.delete(scope);
     }
     scope.assertWhole();
-    await retryBusy(`${label}: COMMIT`, Math.max(deadline, performance.now() + request.timeout), () => {
+    await retryBusy(`${label}: COMMIT`, deadlineOf(context, request.timeout), () => {
+      scope.assertKept();
       if (context?.progress?.commit() === false) throw new AbortError(`${label}: was given up by its caller`);
       connection.commit();
     });
     outcome = 'committed';
+    leave();
     context?.progress?.committed();
     seat.stats.commits += 1;
     runEffects(scope.effects, label);
@@ -71,6 +76,8 @@ export async function runTransaction<T>(
   } catch (error) {
     throw withOutcome(error, outcome);
   } finally {
+    leave();
+    await scope.end();
     connection.rollback();
     if (connection.makeClean() === 'broken') seat.replace();
     lane.release();

@@ -21,7 +21,7 @@ import { type Tenancy, type Tenant } from '../context/holders.ts';
 import { describeHolder, type Holder, InternalError, QueueFullError, TimeoutError } from '../errors.ts';
 import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
-import { Batch, type BatchEnd, commitBatch, undo } from './batch.ts';
+import { Batch, type BatchEnd, commitBatch, undoWithout } from './batch.ts';
 import { runAlone } from './lone-call.ts';
 import { FileLock } from './file-lock.ts';
 import { type LaneEntry, LaneQueue } from './lane-queue.ts';
@@ -416,18 +416,35 @@ export class WriteLane implements Tenancy {
     this.#queue.putBack(wanted);
   }
 
-  /** Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held. */
-  #commitLater(seat: Seat, end: Extract<BatchEnd, { kind: 'commit-busy' }>): void {
-    const deadline = end.ended.reduce((latest, { call }) => Math.max(latest, call.deadline), 0);
+  /**
+   * Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held, until
+   * it is tried again; without those whose signal, deadline or close has come meanwhile.
+   */
+  #commitLater(seat: Seat, { ended, again, error: busy }: Extract<BatchEnd, { kind: 'commit-busy' }>): void {
     const since = this.#holder?.since ?? performance.now();
     this.#holder = { seat, label: 'commit, waiting for a reader of another process', since };
     this.#watchAll();
+    const over = new Map<WriteCall, unknown>();
+    const waiting = ended.map(({ call }) => ({
+      label: call.label,
+      abandon: (error: Error) => {
+        over.set(call, error);
+      },
+    }));
+    for (const entry of waiting) seat.running.add(entry);
     setTimeout(() => {
-      const next =
-        performance.now() >= deadline
-          ? undo(seat.connection, end.ended, end.again, end.error)
-          : commitBatch(seat.connection, end.ended, end.again, seat.stats);
-      this.#finish(seat, next);
+      for (const entry of waiting) seat.running.delete(entry);
+      const now = performance.now();
+      for (const { call } of ended) {
+        const signal = call.context?.signal;
+        if (signal?.aborted === true) over.set(call, abortError(call.label, signal));
+        else if (now >= call.deadline && !over.has(call)) over.set(call, busy);
+      }
+      const { connection, stats } = seat;
+      this.#finish(
+        seat,
+        over.size > 0 ? undoWithout(connection, over, ended, again) : commitBatch(connection, ended, again, stats),
+      );
     }, retryDelay(this.#refusals++));
   }
 

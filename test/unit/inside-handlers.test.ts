@@ -30,14 +30,15 @@ const repositories = defineRepositories(import.meta.url, {
         inside();
       },
       /** Catches what ended the whole transaction inside a savepoint of its own. */
-      swallow: () =>
+      swallow: () => {
         db.transaction((tx) => {
           try {
             tx.run(sql`INSERT INTO traps (kind) VALUES ('rollback')`);
           } catch {
             // As a careless handler does.
           }
-        }),
+        });
+      },
     }),
   }),
   awaiting: defineAsyncRepository(entries, {
