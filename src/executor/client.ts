@@ -142,15 +142,15 @@ export class PortClient {
     const access = what === 'transaction' ? 'write' : 'read';
     this.#admit(what, access);
     const name = holding?.label ?? what;
+    const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
     const signal = context?.signal;
     if (signal?.aborted === true) {
-      const error = abortError(labelOf(context, name), signal);
+      const error = abortError(label, signal);
       throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
     const site = holding?.site ?? new CallSite();
     const endWait = outer === undefined ? this.#waitAround(access, name, context) : undefined;
     const id = ++this.#lastId;
-    const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
     const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
     const begin = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
     const request = this.#outgoing(id, word, begin, label, context);

@@ -35,19 +35,19 @@ export class RemoteScope implements Scope {
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    return this.#refusal(method.label) ?? this.client.call(method, args, context, this.id);
+    return this.#refusal(method.label, method.access) ?? this.client.call(method, args, context, this.id);
   }
 
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
-    return this.#refusal(cursor.method.label) ?? this.client.advance(cursor, how, context, this.id);
+    return this.#refusal(cursor.method.label, 'read') ?? this.client.advance(cursor, how, context, this.id);
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refusal('transaction') ?? this.client.hold('transaction', run, context, this);
+    return this.#refusal('transaction', 'write') ?? this.client.hold('transaction', run, context, this);
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refusal('snapshot') ?? this.client.hold('snapshot', run, context, this);
+    return this.#refusal('snapshot', 'read') ?? this.client.hold('snapshot', run, context, this);
   }
 
   leave(): void {
@@ -69,12 +69,12 @@ export class RemoteScope implements Scope {
     return this.#abandoned;
   }
 
-  #refusal(label: string): Promise<never> | undefined {
+  #refusal(label: string, access: 'read' | 'write'): Promise<never> | undefined {
     if (this.#open) return undefined;
     const error = new TransactionEndedError(
       `${label}: its ${this.label} has ended; await every call inside the callback`,
     );
-    error.outcome = 'not-started';
+    if (access === 'write') error.outcome = 'not-started';
     return Promise.reject(error);
   }
 }

@@ -435,10 +435,14 @@ export class WriteLane implements Tenancy {
     setTimeout(() => {
       for (const entry of waiting) seat.running.delete(entry);
       const now = performance.now();
-      for (const { call } of ended) {
+      let alone = true;
+      for (const { call, result } of ended) {
         const signal = call.context?.signal;
         if (signal?.aborted === true) over.set(call, abortError(call.label, signal));
         else if (now >= call.deadline && !over.has(call)) over.set(call, busy);
+        // What it failed with stands, where it rests on nobody's uncommitted rows.
+        if (alone && 'error' in result && over.has(call)) over.set(call, result.error);
+        if ('value' in result) alone = false;
       }
       const { connection, stats } = seat;
       this.#finish(

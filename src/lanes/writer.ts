@@ -124,10 +124,14 @@ export class Writer implements Seat {
     return this.hold('checkpoint', context, (connection) => policy?.empty(connection) ?? NOTHING_TO_DO);
   }
 
-  /** Waits, for as long as it takes, until everything that was accepted before has ended. Checkpoints end with it. */
+  /**
+   * Waits, for as long as it takes, until everything that was accepted before has ended. Checkpoints end with it. Where nothing
+   * was, it waits for nobody: another `Database` on the file may hold the lane for ever.
+   */
   async idle(): Promise<void> {
+    const owes = this.queued > 0 || this.running.labels.length > 0 || this.lane.isHeldBy(this);
     const turn = takeTurn(this.lane, { ...this.#request('close', undefined), timeout: Infinity }, 'close');
-    if (this.running.givenUp) this.lane.letPass(this);
+    if (!owes || this.running.givenUp) this.lane.letPass(this);
     await turn;
     await this.lane.checkpoints?.removeWriter(this);
   }

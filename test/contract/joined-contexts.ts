@@ -378,6 +378,24 @@ export function joinedContexts(strategy: StrategyUnderTest): void {
         expectNoTransaction(dir);
       });
 
+      test('that is over refuses writes, which did not start, and reads, which have no outcome', async () => {
+        const db = await openLedger(dir, strategy);
+        const kept = await db.transaction((api) => Promise.resolve({ api }));
+        const write = await rejection(kept.api.entries.run('late', ['row']), TransactionEndedError);
+        expect(write.outcome).toBe('not-started');
+        const read = await rejection(kept.api.entries.count(), TransactionEndedError);
+        expect(read.outcome).toBeUndefined();
+        expect(committed(dir)).toEqual([]);
+      });
+
+      test('has nested ones that an aborted signal refuses under their own name', async () => {
+        const db = await openLedger(dir, strategy);
+        await db.transaction(async () => {
+          const nested = db.context({ signal: AbortSignal.abort() }, () => db.transaction(() => Promise.resolve()));
+          expect((await rejection(nested, AbortError)).message).toBe('nested transaction: aborted');
+        });
+      });
+
       test('has a snapshot that is taken inside: it sees what the transaction sees', async () => {
         const db = await openLedger(dir, strategy);
         await db.transaction(async () => {

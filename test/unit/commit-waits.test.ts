@@ -13,7 +13,7 @@ import { realpathSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { AbortError, BusyError, ClosedError, open, SluiceError, TimeoutError } from '../../src/index.ts';
 import { enterFile, leaveFile } from '../../src/lanes/open-files.ts';
-import { createLedger } from '../support/ledger.ts';
+import { createLedger, Refusal } from '../support/ledger.ts';
 import { mixed, type MixedDatabase } from '../support/model.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
 import { useTempDir } from '../support/temp-dir.ts';
@@ -92,4 +92,17 @@ describe.each(Object.keys(ways))('%s whose COMMIT waits', (way) => {
     expect(await closed).toMatchObject({ outcome: 'rolled-back' });
     expect(committed(dir)).toEqual([]);
   });
+});
+
+test('a call that had failed before any other wrote is told what it failed with, and not what its wait ended with', async () => {
+  const { db, stopReading } = await openHeldOff();
+  const early = rejection(
+    db.context({ timeout: 50 }, () => db.api.entries.run('a', ['row', 'throw'])),
+    Refusal,
+  );
+  const later = db.api.entries.run('b', ['row']);
+  expect(await early).toMatchObject({ outcome: 'rolled-back' });
+  stopReading();
+  await later;
+  expect(committed(dir)).toEqual(['b/1']);
 });
