@@ -20,10 +20,18 @@ export async function ownDatabase(
   const { strategy, decision, leave } = await openHere(settings);
   const switchboard = new Switchboard(strategy, settings.errors);
 
+  const abandoned: string[] = [];
+
   async function drain(): Promise<void> {
     switchboard.refuse(decision.facts.file);
     await strategy.idle();
-    report({ kind: 'drained' });
+    report({ kind: 'drained', abandoned: abandoned.splice(0) });
+  }
+  function abandon(because: string): void {
+    strategy.abandon((label) => {
+      abandoned.push(label);
+      return new ClosedError(`${label}: ${because}`);
+    });
   }
   function prepare(): void {
     try {
@@ -61,7 +69,7 @@ export async function ownDatabase(
         void drain();
         break;
       case 'abandon':
-        strategy.abandon((label) => new ClosedError(`${label}: ${order.because}`));
+        abandon(order.because);
         break;
       case 'prepare':
         prepare();

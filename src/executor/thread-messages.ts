@@ -37,7 +37,8 @@ export type Report =
   | ({ readonly kind: 'ready' } & Description)
   /** It could not open the database. */
   | { readonly kind: 'failed'; readonly error: EncodedError }
-  | { readonly kind: 'drained' }
+  /** With the names of what was given up on. */
+  | { readonly kind: 'drained'; readonly abandoned: readonly string[] }
   | { readonly kind: 'prepared'; readonly error: EncodedError | undefined }
   | { readonly kind: 'closed'; readonly error: EncodedError | undefined }
   | { readonly kind: 'warning'; readonly message: string; readonly type: string; readonly code: string | undefined };

@@ -105,9 +105,14 @@ export class OwningThread {
     this.#callers.delete(caller);
   }
 
-  /** Resolves when everything that was accepted has ended; nothing more is. At once when there is no thread. */
-  async drain(): Promise<void> {
-    if (this.#ready) await this.#ask({ kind: 'drain' }, 'drained');
+  /**
+   * Resolves when everything that was accepted has ended; nothing more is. At once when there is no thread.
+   *
+   * @returns the names of what was given up on
+   */
+  async drain(): Promise<readonly string[]> {
+    const report = this.#ready ? await this.#ask({ kind: 'drain' }, 'drained') : undefined;
+    return report?.kind === 'drained' ? report.abandoned : [];
   }
 
   /** Gives up on whatever has not ended in the thread. */
@@ -223,7 +228,7 @@ export class OwningThread {
   }
 
   /** Gives an order and waits until it is reported done, or the thread is gone. */
-  async #ask(order: Order, kind: Report['kind']): Promise<void> {
+  async #ask(order: Order, kind: Report['kind']): Promise<Report | undefined> {
     this.#worker?.ref();
     const done = new Promise<Report>((resolve) => {
       this.#expected = { kind, arrived: resolve };
@@ -234,6 +239,7 @@ export class OwningThread {
     if (!this.keeper.wanted) this.#worker?.unref();
     const failed = report?.kind === 'closed' || report?.kind === 'prepared' ? report.error : undefined;
     if (failed !== undefined) throw decodeError(failed, new Error());
+    return report ?? undefined;
   }
 
   #hear(report: Report): void {

@@ -68,6 +68,9 @@ export class Executor extends PortStrategy {
   readonly exchanges: readonly OwningThread[];
   readonly #threads: Threads;
   #leaving: NodeJS.Timeout | undefined;
+  /** Tells the close what was given up on; and of this thread's own it was told this. */
+  #nameAbandoned: ((label: string) => unknown) | undefined;
+  readonly #named = new Set<string>();
   /** Resolves when it is time to leave the threads to themselves. */
   #left!: Promise<undefined>;
   #leave!: () => void;
@@ -87,16 +90,25 @@ export class Executor extends PortStrategy {
 
   override async idle(): Promise<void> {
     await super.idle();
-    await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
+    const abandoned = await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
+    // Those of this thread have been named; the others are of threads that have ports.
+    const others = abandoned?.flat().filter((label) => !this.#named.has(label)) ?? [];
+    for (const label of others) this.#nameAbandoned?.(label);
   }
 
   override abandon(reason: (label: string) => Error): void {
-    super.abandon(reason);
+    this.#nameAbandoned = reason;
+    super.abandon((label) => {
+      this.#named.add(label);
+      return reason(label);
+    });
     for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
     this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
   }
 
   resume(): void {
+    this.#nameAbandoned = undefined;
+    this.#named.clear();
     clearTimeout(this.#leaving);
     this.#stay();
     for (const thread of this.#all()) thread.resume();

@@ -70,4 +70,15 @@ describe.for([
     expect(committed(dir)).toEqual(['a/1', 'b/1', 'c/1']);
     expectNoTransaction(dir);
   });
+
+  test('that gives up names what it gave up on for callers in other threads, too', async () => {
+    const db = await openHostile(dir, options);
+    const thread = startThread(dir, db);
+    expect(await thread.tell({ kind: 'transact', call: 'a' })).toBe('inside');
+    const own = rejection(db.api.hostile.add('b'), ClosedError);
+    const report = await db.close({ drain: 50 });
+    expect([...report.abandoned].sort()).toEqual(['hostile.add', 'transaction']);
+    await own;
+    expect(committed(dir)).toEqual([]);
+  });
 });
