@@ -192,7 +192,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     context: Ambient | undefined,
     scope: Scope | undefined,
   ): Promise<unknown> {
-    const refusal = this.#refusal(method.label, context, scope);
+    const refusal = this.#refusal(method, context, scope);
     if (refusal !== undefined) return Promise.reject(refusal);
     const lane = scope ?? this.#strategy;
     const called = callChannel.hasSubscribers
@@ -208,7 +208,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
     scope: Scope | undefined,
   ): Promise<Pulled> {
     const { method } = cursor;
-    const refusal = this.#refusal(method.label, context, scope);
+    const refusal = this.#refusal(method, context, scope);
     if (refusal !== undefined) return Promise.reject(refusal);
     const lane = scope ?? this.#strategy;
     const pulled = callChannel.hasSubscribers
@@ -218,10 +218,10 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   }
 
   /** Why a call may not begin. */
-  #refusal(label: string, context: Ambient | undefined, scope: Scope | undefined): Error | undefined {
+  #refusal({ label, access }: Method, context: Ambient | undefined, scope: Scope | undefined): Error | undefined {
     const closed = scope === undefined ? this.#closing.refusal(label) : undefined;
     if (closed !== undefined) return closed;
-    if (context?.signal?.aborted === true) return aborted(label, context.signal);
+    if (context?.signal?.aborted === true) return aborted(label, access, context.signal);
     return undefined;
   }
 
@@ -236,8 +236,8 @@ function explained<T>(wait: Promise<T>, context: Ambient | undefined): Promise<T
   return context?.left === undefined ? wait : explainWait(wait, context);
 }
 
-function aborted(label: string, signal: AbortSignal): Error {
+function aborted(label: string, access: 'read' | 'write', signal: AbortSignal): Error {
   const error = abortError(label, signal);
-  error.outcome = 'not-started';
+  if (access === 'write') error.outcome = 'not-started';
   return error;
 }

@@ -9,6 +9,7 @@
  * 4. The graph is looked at whenever a wait begins. A wait for a lane that would be stuck is refused, so that no stuck lane
  *    ever stands. A call that nobody awaits is a wait all the same: what is to run later belongs into `db.detached`.
  *
+ * The turns that calls take inside one transaction (scope-turns.ts) are no lanes: a circle through them ends by its deadline.
  * Only what is held by callbacks of this thread is in it (of lanes of other threads too, executor/far-lanes.ts); what another
  * process or thread waits for is not known here.
  */

@@ -27,7 +27,9 @@ export async function runTransaction<T>(
   const label = labelOf(context, request.label);
   const deadline = deadlineOf(context, request.timeout);
   const tenant = new Tenant(label);
-  await takeTurn(lane, { ...request, tenant });
+  await takeTurn(lane, { ...request, tenant }).catch((error: unknown) => {
+    throw withOutcome(error, 'not-started');
+  });
   const { connection } = seat;
   const scope = new OpenScope({ connection, access: 'write', owner: seat.owner, tenant, timeout: request.timeout });
   const stopWatching = [abandonOnAbort(scope, context)];

@@ -2,8 +2,6 @@ import { AsyncResource } from 'node:async_hooks';
 import { type CallSite } from '../context/call-site.ts';
 import { abortError, type Ambient, deadlineOf, labelOf, tenantsOf } from '../context/context.ts';
 import { type Tenant, waitInside } from '../context/holders.ts';
-import { type Outcome } from '../errors.ts';
-import { withOutcome } from '../outcome.ts';
 import { type Holding } from './holding.ts';
 import { type LaneEntry, type Turn } from './lane-queue.ts';
 import { type Seat } from './seat.ts';
@@ -111,9 +109,10 @@ function entry(
       end?.();
       inContext();
     },
-    reject(error: unknown, outcome: Outcome) {
+    // Whoever took it for a write knows what became of that.
+    reject(error: unknown) {
       end?.();
-      reject(withOutcome(error, outcome));
+      reject(error);
     },
   };
 }
