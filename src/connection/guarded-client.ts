@@ -55,7 +55,7 @@ export class GuardedClient {
     try {
       const result = run();
       refuseUnfinished(result, 'the callback of db.transaction');
-      if (!this.#handle.inTransaction) throw swallowed();
+      if (!this.#handle.inTransaction) throw swallowed('db.transaction', 'its callback');
       this.#handle.exec(`RELEASE ${name}`);
       return result;
     } catch (error) {
@@ -66,10 +66,11 @@ export class GuardedClient {
   }
 }
 
-function swallowed(): TransactionEndedError {
+/** What is in order where the end of the whole transaction was caught. @param who caught it */
+export function swallowed(label: string, who: string): TransactionEndedError {
   return new TransactionEndedError(
-    'db.transaction: one of its statements rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk) and ' +
-      'its callback caught the error; let it pass',
+    `${label}: one of its statements rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk) and ` +
+      `${who} caught the error; let it pass`,
   );
 }
 

@@ -19,7 +19,8 @@
  * A call's promise settles only after (5) has committed what it did, or what it saw.
  */
 import { type Connection } from '../connection/connection.ts';
-import { AbortError, BusyError, ConstraintError, TransactionEndedError } from '../errors.ts';
+import { swallowed } from '../connection/guarded-client.ts';
+import { AbortError, BusyError, ConstraintError } from '../errors.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
 import { runAsyncCall } from './async-call.ts';
@@ -191,7 +192,7 @@ export class Batch {
     }
     if (this.#fate === 'lost') {
       this.#connection.takeEffects();
-      return this.#blame(call, 'error' in result ? result.error : swallowed(call));
+      return this.#blame(call, 'error' in result ? result.error : swallowed(call.label, 'the handler'));
     }
     if ('value' in result) this.#succeeded += 1;
     this.#ended.push(new Ended(call, result));
@@ -272,12 +273,4 @@ function undo(connection: Connection, ended: readonly Ended[], again: readonly W
 
 function runOn(connection: Connection, call: WriteCall): unknown {
   return call.run(connection);
-}
-
-/** What a call fails with whose handler caught the end of the whole transaction. */
-export function swallowed(call: WriteCall): Error {
-  return new TransactionEndedError(
-    `${call.label}: one of its statements rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk) ` +
-      'and the handler caught the error; let it pass',
-  );
 }

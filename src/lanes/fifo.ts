@@ -2,7 +2,7 @@
  * A queue whose `shift` does not cost the length of the queue.
  *
  * A place that was left is emptied at once. Where queues are long V8 makes their arrays among the old objects, and until the next
- * major collection an array that nobody has any more would keep alive what once stood in it: a tenth of a busy thread's time
+ * major collection an array that was left behind would keep alive what once stood in it: a tenth of a busy thread's time
  * went into moving the dead.
  */
 export class Fifo<T> {

@@ -1,7 +1,8 @@
 import { type Connection } from '../connection/connection.ts';
+import { swallowed } from '../connection/guarded-client.ts';
 import { BusyError } from '../errors.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
-import { type BatchEnd, Ended, givenUp, swallowed } from './batch.ts';
+import { type BatchEnd, Ended, givenUp } from './batch.ts';
 import { type CallResult, Failed, Succeeded, type WriteCall } from './write-call.ts';
 
 /**
@@ -19,7 +20,9 @@ export function runAlone(
   let result: CallResult;
   try {
     const value = call.run(connection);
-    result = connection.lastWrite.lost ? new Failed(swallowed(call)) : new Succeeded(value, connection.takeEffects());
+    result = connection.lastWrite.lost
+      ? new Failed(swallowed(call.label, 'the handler'))
+      : new Succeeded(value, connection.takeEffects());
   } catch (error) {
     result = new Failed(error);
   }

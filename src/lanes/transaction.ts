@@ -57,12 +57,8 @@ export async function runTransaction<T>(
     );
     outcome = 'rolled-back';
     stopWatching.push(abandonAtDeadline(scope, context));
-    let result: T;
-    try {
-      result = await Promise.race([run(scope), scope.abandoned]);
-    } finally {
-      await scope.end();
-    }
+    const result = await Promise.race([run(scope), scope.abandoned]);
+    await scope.end();
     scope.assertWhole();
     await retryBusy(`${label}: COMMIT`, deadlineOf(context, request.timeout), () => {
       scope.assertKept();
@@ -78,8 +74,8 @@ export async function runTransaction<T>(
   } catch (error) {
     throw withOutcome(error, outcome);
   } finally {
-    leave();
     await scope.end();
+    leave();
     connection.rollback();
     if (connection.makeClean() === 'broken') seat.replace();
     lane.release();

@@ -26,7 +26,7 @@ export interface Strategy {
   readonly methods: MethodTable;
   /** Runs one call of the api. A write settles after its commit. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;
-  /** Runs a step of a handler that yields: a read of its own, which waits as any read does. All steps of one are on one connection. */
+  /** Runs a step of a handler that yields: a read of its own, which waits like every read. All steps of one are on one connection. */
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled>;
   /** Runs a callback as one write transaction. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T>;

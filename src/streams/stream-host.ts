@@ -14,7 +14,7 @@ export interface StreamHost {
    * which it is not nested.
    */
   scopeAt(context: Ambient | undefined, home: Scope | undefined): Scope | undefined;
-  /** Runs one call, as any call of the api, in `scope` or outside. */
+  /** Runs one call like every call of the api, in `scope` or outside. */
   call(
     method: Method,
     args: readonly unknown[],

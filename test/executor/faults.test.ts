@@ -384,11 +384,12 @@ describe('a thread that is stuck in a query', () => {
   test('by a handler that looks at its signal is free again soon after', async () => {
     const db = await openHostile(dir);
     const controller = new AbortController();
-    const long = db.context({ signal: controller.signal }, () => db.api.hostile.untilGivenUp(30_000));
-    setTimeout(() => {
-      controller.abort('enough');
-    }, 100);
-    expect(await rejection(long, Error)).toMatchObject({ name: 'AbortError', cause: 'enough' });
+    const begun = dir.file('begun');
+    const long = db.context({ signal: controller.signal }, () => db.api.hostile.untilGivenUp(30_000, begun));
+    const aborted = rejection(long, Error);
+    await until('the handler to begin', () => existsSync(begun));
+    controller.abort('enough');
+    expect(await aborted).toMatchObject({ name: 'AbortError', cause: 'enough' });
     const since = performance.now();
     await db.api.hostile.add('a');
     expect(performance.now() - since).toBeLessThan(2000);

@@ -105,8 +105,9 @@ const hostileRepository = defineRepository(entries, {
       db.get<{ n: number }>(
         sql`${SPIN} SELECT count(*) AS n FROM (SELECT i FROM n WHERE sluice_cancelled() = 0 LIMIT ${steps})`,
       ).n,
-    /** Goes on until it is given up; how long that took. */
-    untilGivenUp(atMost: number) {
+    /** Goes on until it is given up; how long that took. Says in a file that it has begun. */
+    untilGivenUp(atMost: number, begun?: string) {
+      if (begun !== undefined) writeFileSync(begun, '');
       const since = performance.now();
       while (!signal.aborted && performance.now() - since < atMost) db.get(sql`SELECT 1`);
       return performance.now() - since;

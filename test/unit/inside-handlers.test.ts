@@ -75,16 +75,23 @@ describe.each(IN_THREAD)('under $title, a handler that a transaction has called'
     'a snapshot': (db) => db.snapshot((api) => api.entries.count()),
   };
 
-  test.each(Object.keys(ways))('may not call the api: %s is refused, and nothing else is touched', async (way) => {
-    const db = await opened(strategy);
-    let refused: Promise<unknown> = Promise.resolve();
+  /** Has the next handler call the api in this way, which must be refused, and then do `next`. */
+  function callInside(db: Database<typeof repositories>, way: string, next: () => void): { refused: Promise<unknown> } {
+    const seen = { refused: Promise.resolve() as Promise<unknown> };
     inside = () => {
       inside = () => undefined;
-      refused = rejection(ways[way]?.(db) ?? Promise.resolve(), ContextError);
+      seen.refused = rejection(ways[way]?.(db) ?? Promise.resolve(), ContextError);
+      next();
     };
+    return seen;
+  }
+
+  test.each(Object.keys(ways))('may not call the api: %s is refused, and nothing else is touched', async (way) => {
+    const db = await opened(strategy);
+    const seen = callInside(db, way, () => undefined);
     await db.transaction(async (api) => {
       await api.entries.run('a');
-      await refused;
+      await seen.refused;
       await api.entries.run('b');
     });
     expect(committed(dir)).toEqual(['a/1', 'b/1']);
@@ -93,15 +100,12 @@ describe.each(IN_THREAD)('under $title, a handler that a transaction has called'
 
   test.each(Object.keys(ways))('and fails after it has called %s is undone whole', async (way) => {
     const db = await opened(strategy);
-    let refused: Promise<unknown> = Promise.resolve();
-    inside = () => {
-      inside = () => undefined;
-      refused = rejection(ways[way]?.(db) ?? Promise.resolve(), ContextError);
+    const seen = callInside(db, way, () => {
       throw new Refusal('no');
-    };
+    });
     await db.transaction(async (api) => {
       expect(await rejection(api.entries.run('a'), Refusal)).toMatchObject({ outcome: 'rolled-back' });
-      await refused;
+      await seen.refused;
       await api.entries.run('b');
     });
     expect(committed(dir)).toEqual(['b/1']);
