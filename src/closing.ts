@@ -95,9 +95,9 @@ export class Closing {
   }
 
   async #close(): Promise<CloseReport> {
-    const { strategy, file, refuse, accept, ended } = this.#parts;
+    const { strategy, refuse, accept, ended } = this.#parts;
     const reminder = setTimeout(() => {
-      remind(file, strategy.running());
+      void this.#remind();
     }, PATIENCE);
     reminder.unref();
     try {
@@ -117,6 +117,17 @@ export class Closing {
     this.#ended = true;
     ended();
     return { abandoned: this.#abandoned };
+  }
+
+  async #remind(): Promise<void> {
+    const { strategy, file } = this.#parts;
+    const running = await strategy.running();
+    if (this.#closing === undefined || this.#ended) return;
+    process.emitWarning(
+      `close of ${file}: has waited ${PATIENCE} ms for ${running.join(', ') || 'calls that wait for their turn'}; ` +
+        'end these first, or give close({ drain }) a deadline',
+      { type: 'SluiceWarning', code: 'SLUICE_CLOSE_WAITS' },
+    );
   }
 
   #giveUpIn(milliseconds: number, why: string): void {
@@ -139,14 +150,6 @@ export class Closing {
 /** What may not be done inside a transaction or snapshot of the same database. */
 export function insideScope(label: string, scope: Scope, why: string): ContextError {
   return new ContextError(`${label}: called inside a ${scope.label} of the same database, ${why}`);
-}
-
-function remind(file: string, running: readonly string[]): void {
-  process.emitWarning(
-    `close of ${file}: has waited ${PATIENCE} ms for ${running.join(', ') || 'calls that wait for their turn'}; ` +
-      'end these first, or give close({ drain }) a deadline',
-    { type: 'SluiceWarning', code: 'SLUICE_CLOSE_WAITS' },
-  );
 }
 
 function drainOf(options: CloseOptions): number | undefined {

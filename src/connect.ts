@@ -104,12 +104,13 @@ class Connection extends PortStrategy {
   /** Makes a call and sleeps until it is answered. */
   block(method: Method, args: readonly unknown[], scope: RemoteScope | undefined): unknown {
     const client = scope?.client ?? (method.access === 'write' ? this.writer : this.reader());
-    if (scope === undefined && method.access === 'write' && client.holding > 0) {
+    if (!client.laneOf(method.access, scope).isFree) {
       throw new ContextError(
-        `${method.label}: cannot block here: this thread has a transaction open, which could not go on; call it inside, or await it`,
+        `${method.label}: cannot block here: it would wait for a transaction or snapshot of this thread, which could not go ` +
+          'on meanwhile; call it inside, or await it',
       );
     }
-    const pending = client.submit(method, args, currentContext(), scope?.id ?? 0);
+    const pending = client.submit(method, args, currentContext(), scope);
     return sleepUntilAnswered(pending, {
       page: client.page,
       flush: () => {

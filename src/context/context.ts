@@ -144,10 +144,14 @@ function runInOneMore<T>(outer: Ambient | undefined, owner: object, scope: Scope
 
 const NO_TENANTS: readonly Tenant[] = [];
 
-/** What is open around a caller, of whichever database: it cannot end before what the caller waits for. */
+/** What is open around a caller, of whichever database, however nested: it cannot end before what the caller waits for. */
 export function tenantsOf(context: Ambient | undefined): readonly Tenant[] {
   if (context === undefined || context.scopes.size === 0) return NO_TENANTS;
-  return [...context.scopes.keys()].flatMap((owner) => scopeOf(context, owner)?.tenant ?? []);
+  const tenants: Tenant[] = [];
+  for (const scope of context.scopes.values()) {
+    for (let at = entered(scope); at !== undefined; at = entered(at.enclosing)) tenants.push(at.tenant);
+  }
+  return tenants;
 }
 
 /** The open transaction or snapshot that the caller is in, of the database that `owner` stands for; the innermost. */

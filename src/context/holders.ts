@@ -1,7 +1,9 @@
 /**
- * Who holds which lane across ticks, and which lanes its calls wait for: the wait-for graph between databases.
+ * Who holds which lane across ticks, and which lanes its calls wait for: the wait-for graph between databases, and between
+ * what takes turns inside one transaction.
  *
- * 1. A transaction, a snapshot or an asynchronous handler is a tenant of the lane that it holds.
+ * 1. A transaction, a snapshot or an asynchronous handler is a tenant of the lane that it holds. Each transaction and snapshot
+ *    is a lane itself, whose tenant is what has its turn inside: a nested one, or an asynchronous handler.
  * 2. A call that is made inside it and has to wait for another lane makes all tenants around it wait for that lane.
  * 3. A lane moves on when one of its tenants can leave, or when its holder is no tenant. A tenant can leave when it waits for
  *    no lane, or only for lanes that move on. What remains, starting from nobody but the waiting tenants being held up, is
@@ -9,7 +11,6 @@
  * 4. The graph is looked at whenever a wait begins. A wait for a lane that would be stuck is refused, so that no stuck lane
  *    ever stands. A call that nobody awaits is a wait all the same: what is to run later belongs into `db.detached`.
  *
- * The turns that calls take inside one transaction (scope-turns.ts) are no lanes: a circle through them ends by its deadline.
  * Only what is held by callbacks of this thread is in it (of lanes of other threads too, executor/far-lanes.ts); what another
  * process or thread waits for is not known here.
  */
@@ -40,7 +41,7 @@ export class Tenant {
   }
 }
 
-/** What can be held: the write lane of a file, or the readers of a database. */
+/** What can be held: the write lane of a file, the readers of a database, or the turns inside a transaction or snapshot. */
 export interface Tenancy {
   /** `the write lane of ledger.db`. */
   readonly name: string;
@@ -54,10 +55,9 @@ export interface Tenancy {
  * @throws {DeadlockError} at once, when the wait would close a cycle
  */
 export function waitInside(tenants: readonly Tenant[], lane: Tenancy, label: string): () => void {
-  const path = stuck(lane, new Set(tenants));
-  if (path !== undefined) {
-    const [first] = tenants;
-    const cycle = [`${first?.label ?? label} waits for ${lane.name}`, ...path];
+  const circle = stuck(lane, new Set(tenants));
+  if (circle !== undefined) {
+    const cycle = [`${circle.closedBy.label} waits for ${lane.name}`, ...circle.path];
     throw new DeadlockError(
       `${label}: would wait for ever: ${cycle.join(', ')}; take the databases in the same order everywhere, or make the ` +
         'call before the transaction or after it; if nobody in there awaits it, make it in db.detached',
@@ -89,8 +89,15 @@ export function waitTogether(tenants: readonly Tenant[], lanes: readonly Tenancy
   return end;
 }
 
-/** The way back to one of the waiting tenants, in words; `undefined` where the lane will be free without them. */
-function stuck(lane: Tenancy, waiting: ReadonlySet<Tenant>): string[] | undefined {
+/** A way back to one of the tenants that are about to wait. */
+interface Circle {
+  readonly closedBy: Tenant;
+  /** In words. */
+  readonly path: string[];
+}
+
+/** The circle that they would close; `undefined` where the lane will be free without them. */
+function stuck(lane: Tenancy, waiting: ReadonlySet<Tenant>): Circle | undefined {
   const held = new Set<Tenancy>();
   const reach = [lane];
   for (let at = reach.pop(); at !== undefined; at = reach.pop()) {
@@ -113,16 +120,16 @@ function pathBack(
   waiting: ReadonlySet<Tenant>,
   held: ReadonlySet<Tenancy>,
   seen: Set<Tenancy>,
-): string[] | undefined {
+): Circle | undefined {
   seen.add(lane);
   for (const tenant of lane.tenants) {
     if (tenant === undefined) continue;
     const holds = `which ${tenant.label} holds`;
-    if (waiting.has(tenant)) return [holds];
+    if (waiting.has(tenant)) return { closedBy: tenant, path: [holds] };
     for (const next of tenant.waitsFor) {
       if (seen.has(next) || !held.has(next)) continue;
       const rest = pathBack(next, waiting, held, seen);
-      if (rest !== undefined) return [`${holds} and waits for ${next.name}`, ...rest];
+      if (rest !== undefined) return { ...rest, path: [`${holds} and waits for ${next.name}`, ...rest.path] };
     }
   }
   return undefined;

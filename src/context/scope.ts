@@ -16,7 +16,7 @@ export interface Scope {
   readonly enclosing: Scope | undefined;
   /** Whether this is `other`, or nested in it. */
   isWithin(other: Scope): boolean;
-  /** As whom it holds its lane. A nested one is part of the outermost. */
+  /** As whom it holds its lane; a nested one, its turn. */
   readonly tenant: Tenant;
   /** Runs a call; behind one that spans ticks and is running. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown>;

@@ -15,7 +15,7 @@ import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
-import { type FarConnections, FarLanes, type Needs } from './far-lanes.ts';
+import { type FarConnections, type FarLane, FarLanes, type Needs } from './far-lanes.ts';
 import { type InFlight } from './in-flight.ts';
 import { type KeepAlive } from './keep-alive.ts';
 import { Link } from './link.ts';
@@ -50,7 +50,6 @@ export class PortClient {
   readonly #lanes: FarLanes;
   readonly #inFlight: InFlight;
   readonly #overdue: Overdue;
-  #holding = 0;
   #lastId = 0;
   /** The numbers of the cursors that have begun here. */
   readonly #cursors = new WeakMap<Cursor, number>();
@@ -87,11 +86,6 @@ export class PortClient {
     return this.#limits.costs.get(label);
   }
 
-  /** Transactions whose callbacks run. */
-  get holding(): number {
-    return this.#holding;
-  }
-
   /** Rejects what is waiting, and whatever comes. */
   refuse(reason: (label: string) => Error): void {
     this.#refusal ??= reason;
@@ -108,7 +102,7 @@ export class PortClient {
     this.#overdue.stop();
   }
 
-  call(method: Method, args: readonly unknown[], context: Ambient | undefined, scope = 0): Promise<unknown> {
+  call(method: Method, args: readonly unknown[], context: Ambient | undefined, scope?: RemoteScope): Promise<unknown> {
     try {
       return this.submit(method, args, context, scope).promise();
     } catch (error) {
@@ -117,15 +111,15 @@ export class PortClient {
   }
 
   /** Sends a call. @throws what refuses it before it is sent */
-  submit(method: Method, args: readonly unknown[], context: Ambient | undefined, scope: number): Pending {
+  submit(method: Method, args: readonly unknown[], context: Ambient | undefined, scope?: RemoteScope): Pending {
     const { label, access } = method;
     this.#admit(label, access);
     const { value, buffers } = packArguments(label, args);
-    const endWait = scope === 0 ? this.#waitAround(access, label, context) : undefined;
+    const endWait = this.#waitAround(access, label, context, scope);
     const what = new SentCall(method, value, buffers, sentContext(context));
     const request = this.#outgoing(++this.#lastId, this.link.word(), what, labelOf(context, label), context);
     request.access = access;
-    request.scope = scope;
+    request.scope = scope?.id ?? 0;
     request.cost = this.#limits.costs.get(label) ?? USUAL_COST;
     request.endWait = endWait;
     return this.#send(request);
@@ -149,7 +143,8 @@ export class PortClient {
       throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
     const site = holding?.site ?? new CallSite();
-    const endWait = outer === undefined ? this.#waitAround(access, name, context) : undefined;
+    const lane = this.laneOf(access, outer);
+    const endWait = this.#waitAround(access, name, context, outer);
     const id = ++this.#lastId;
     const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
     const begin = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
@@ -160,6 +155,7 @@ export class PortClient {
     const pending = this.#send(request);
     pending.wanted = holding?.wanted;
     const answered = pending.answered();
+    void answered.then(lane.expect());
     const first = await Promise.race([pending.begun(), answered]);
     if (first instanceof Failure) throw first.make(new Error());
 
@@ -171,8 +167,7 @@ export class PortClient {
     });
     // Nobody may be listening when the callback has just settled.
     ended.catch(() => undefined);
-    if (access === 'write') this.#holding += 1;
-    const leave = outer === undefined ? this.#lanes.enter(access, { tenant: scope.tenant, site }) : undefined;
+    const leave = lane.enter({ tenant: scope.tenant, site });
     let result: T;
     try {
       result = await Promise.race([run(scope), ended]);
@@ -184,8 +179,7 @@ export class PortClient {
       // Where it ended under its callback, the server has said what became of it.
       throw access === 'read' || scope.abandoned ? error : withOutcome(error, 'rolled-back');
     } finally {
-      leave?.();
-      if (access === 'write') this.#holding -= 1;
+      leave();
     }
     if (!pending.settled) this.link.tell(['end', id, 'commit']);
     const answer = await answered;
@@ -194,7 +188,12 @@ export class PortClient {
   }
 
   /** Runs one step of a handler that yields, whose generator is the server's. */
-  async advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined, scope = 0): Promise<Pulled> {
+  async advance(
+    cursor: Cursor,
+    how: 'pull' | 'end',
+    context: Ambient | undefined,
+    scope?: RemoteScope,
+  ): Promise<Pulled> {
     const { method, args } = cursor;
     const { repository, name, label } = method;
     this.#admit(label, 'read');
@@ -205,12 +204,13 @@ export class PortClient {
       number = ++this.#lastCursor;
       this.#cursors.set(cursor, number);
     }
-    const endWait = scope === 0 ? this.#waitAround('step', label, context) : undefined;
+    const endWait = this.#waitAround('step', label, context, scope);
+    const scopeId = scope?.id ?? 0;
     const [id, word, sent] = [++this.#lastId, this.link.word(), sentContext(context)];
     const { value: first, buffers } = packed ?? {};
-    const what = ['advance', id, word, scope, number, how, repository, name, first, buffers, sent] as const;
+    const what = ['advance', id, word, scopeId, number, how, repository, name, first, buffers, sent] as const;
     const request = this.#outgoing(id, word, what, labelOf(context, label), context);
-    request.scope = scope;
+    request.scope = scopeId;
     request.endWait = endWait;
     const answer = await this.#send(request).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
@@ -240,6 +240,13 @@ export class PortClient {
   /** What has begun and has not ended, by name. */
   running(): readonly string[] {
     return this.#inFlight.running();
+  }
+
+  /** What a request waits for: inside a scope, for what is nested there. `undefined` where it waits for nobody. */
+  laneOf(needs: 'read' | 'write', scope: RemoteScope | undefined): FarLane;
+  laneOf(needs: Needs, scope: RemoteScope | undefined): FarLane | undefined;
+  laneOf(needs: Needs, scope: RemoteScope | undefined): FarLane | undefined {
+    return scope === undefined ? this.#lanes.of(needs) : scope.turns;
   }
 
   /** What a close waits for, as far as this thread holds it. */
@@ -284,12 +291,19 @@ export class PortClient {
     );
   }
 
-  /** Has what is open around a request, of other databases, wait for what it waits for. @throws {DeadlockError} at once */
-  #waitAround(needs: Needs, label: string, context: Ambient | undefined): (() => void) | undefined {
+  /** Has what is open around a request wait for what it waits for. @throws {DeadlockError} at once */
+  #waitAround(
+    needs: Needs,
+    label: string,
+    context: Ambient | undefined,
+    scope?: RemoteScope,
+  ): (() => void) | undefined {
     if (context === undefined || context.scopes.size === 0) return undefined;
+    const lane = this.laneOf(needs, scope);
+    // Inside a scope what comes later comes behind it.
+    if (lane === undefined || (scope !== undefined && lane.isFree)) return undefined;
     const tenants = tenantsOf(context);
-    const lane = this.#lanes.of(needs);
-    return tenants.length === 0 || lane === undefined ? undefined : waitInside(tenants, lane, label);
+    return tenants.length === 0 ? undefined : waitInside(tenants, lane, label);
   }
 
   #outgoing(id: number, word: number, what: Outgoing['what'], label: string, context: Ambient | undefined): Outgoing {

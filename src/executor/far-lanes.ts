@@ -1,6 +1,6 @@
 /**
- * What calls through a port wait for, as far as this thread holds it: the lanes of the thread that owns the database, seen
- * from where transactions and snapshots have their callbacks.
+ * What calls through a port wait for, as far as this thread holds it: the lanes of the thread that owns the database, and the
+ * turns inside a transaction or snapshot, seen from where their callbacks run.
  *
  * A circle of waits whose callbacks all run in this thread is closed here, wherever the lanes are, so it is found here, at
  * once. What other threads hold is not known: where they are part of a circle its deadline ends it.
@@ -39,14 +39,11 @@ export class FarLanes {
   }
 
   /** What a request waits for; `undefined` where it waits for nobody. */
-  of(needs: Needs): Tenancy | undefined {
+  of(needs: 'read' | 'write'): FarLane;
+  of(needs: Needs): FarLane | undefined;
+  of(needs: Needs): FarLane | undefined {
     if (needs === 'step') return this.#oneHandle ? this.#writing : undefined;
     return needs === 'write' ? this.#writing : this.#reading;
-  }
-
-  /** A transaction or snapshot has begun. The returned function is called when its callback has settled. */
-  enter(needs: Needs, guest: Guest): () => void {
-    return (needs === 'write' ? this.#writing : this.#reading).enter(guest);
   }
 
   /** Where the one of this name that is in the write lane, or else with a reader, was called from; `undefined` if none is. */
@@ -60,9 +57,12 @@ export class FarLanes {
   }
 }
 
-class FarLane implements Tenancy {
+/** One lane at the other end, as it is held by this thread. */
+export class FarLane implements Tenancy {
   readonly name: string;
+  /** Who may be inside at once. */
   readonly #room: number;
+  #expected = 0;
   readonly #inside = new Set<Guest>();
 
   constructor(name: string, room: number) {
@@ -75,6 +75,20 @@ class FarLane implements Tenancy {
     return this.#inside.size < this.#room ? [] : [...this.#inside].map(({ tenant }) => tenant);
   }
 
+  /** Whether whoever comes now waits for nobody of this thread, not even for one that is still on its way. */
+  get isFree(): boolean {
+    return this.#expected < this.#room;
+  }
+
+  /** A transaction or snapshot is on its way. The returned function is called when it has ended, or will not come. */
+  expect(): () => void {
+    this.#expected += 1;
+    return () => {
+      this.#expected -= 1;
+    };
+  }
+
+  /** A transaction or snapshot has begun. The returned function is called when its callback has settled. */
   enter(guest: Guest): () => void {
     this.#inside.add(guest);
     return () => {

@@ -27,6 +27,9 @@ export async function ownDatabase(
     await strategy.idle();
     report({ kind: 'drained', abandoned: abandoned.splice(0) });
   }
+  async function nameRunning(): Promise<void> {
+    report({ kind: 'running', labels: await strategy.running() });
+  }
   function abandon(because: string): void {
     strategy.abandon((label) => {
       abandoned.push(label);
@@ -67,6 +70,9 @@ export async function ownDatabase(
         break;
       case 'drain':
         void drain();
+        break;
+      case 'name running':
+        void nameRunning();
         break;
       case 'abandon':
         abandon(order.because);

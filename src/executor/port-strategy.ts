@@ -64,7 +64,12 @@ export class PortStrategy implements Strategy {
     return { ...report, holder: this.stats().readers.oldest };
   }
 
-  running(): readonly string[] {
+  running(): readonly string[] | Promise<readonly string[]> {
+    return this.waitedFor();
+  }
+
+  /** What has begun for this thread. */
+  protected waitedFor(): readonly string[] {
     return this.clients().flatMap((client) => client.running());
   }
 

@@ -5,6 +5,7 @@ import { type Scope } from '../context/scope.ts';
 import { type Method } from '../repository/methods.ts';
 import { TransactionEndedError } from '../errors.ts';
 import { type PortClient } from './client.ts';
+import { FarLane } from './far-lanes.ts';
 
 /** A transaction or snapshot whose connection another thread holds, while its callback runs here. */
 export class RemoteScope implements Scope {
@@ -13,6 +14,8 @@ export class RemoteScope implements Scope {
   readonly tenant: Tenant;
   readonly client: PortClient;
   readonly enclosing: RemoteScope | undefined;
+  /** What is nested in it, whose callbacks run here, too. */
+  readonly turns: FarLane;
   #open = true;
   #abandoned = false;
   #left = false;
@@ -22,8 +25,9 @@ export class RemoteScope implements Scope {
     this.id = id;
     this.label = label;
     this.enclosing = parent;
+    this.turns = new FarLane(`a turn inside ${label}`, 1);
     // What others of this thread wait for while it runs; the lane itself is not of this thread.
-    this.tenant = parent?.tenant ?? new Tenant(label);
+    this.tenant = new Tenant(label);
   }
 
   get entered(): boolean {
@@ -35,11 +39,11 @@ export class RemoteScope implements Scope {
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    return this.#refusal(method.label, method.access) ?? this.client.call(method, args, context, this.id);
+    return this.#refusal(method.label, method.access) ?? this.client.call(method, args, context, this);
   }
 
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
-    return this.#refusal(cursor.method.label, 'read') ?? this.client.advance(cursor, how, context, this.id);
+    return this.#refusal(cursor.method.label, 'read') ?? this.client.advance(cursor, how, context, this);
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {

@@ -22,6 +22,8 @@ export type Order =
   | { readonly kind: 'serve'; readonly port: MessagePort; readonly page: Page }
   /** Accept no more calls, and say when what was accepted has ended. */
   | { readonly kind: 'drain' }
+  /** Say what a close waits for. */
+  | { readonly kind: 'name running' }
   /** Give up on whatever has not ended. */
   | { readonly kind: 'abandon'; readonly because: string }
   /** Say whether everything could be closed now. */
@@ -39,6 +41,7 @@ export type Report =
   | { readonly kind: 'failed'; readonly error: EncodedError }
   /** With the names of what was given up on. */
   | { readonly kind: 'drained'; readonly abandoned: readonly string[] }
+  | { readonly kind: 'running'; readonly labels: readonly string[] }
   | { readonly kind: 'prepared'; readonly error: EncodedError | undefined }
   | { readonly kind: 'closed'; readonly error: EncodedError | undefined }
   | { readonly kind: 'warning'; readonly message: string; readonly type: string; readonly code: string | undefined };

@@ -66,7 +66,8 @@ export class OwningThread {
   #closing = false;
   #exited: Promise<void> = Promise.resolve();
   #opened: Promise<Description> | undefined;
-  #expected: { readonly kind: Report['kind']; readonly arrived: (report: Report) => void } | undefined;
+  /** Who waits for a report of each kind. */
+  readonly #expected = new Map<Report['kind'], (report: Report) => void>();
 
   constructor(plan: ThreadPlan) {
     this.#plan = plan;
@@ -113,6 +114,12 @@ export class OwningThread {
   async drain(): Promise<readonly string[]> {
     const report = this.#ready ? await this.#ask({ kind: 'drain' }, 'drained') : undefined;
     return report?.kind === 'drained' ? report.abandoned : [];
+  }
+
+  /** What a close waits for in the thread, by name: also for callers that have ports. Not before a handler that runs has ended. */
+  async running(): Promise<readonly string[]> {
+    const report = this.#ready ? await this.#ask({ kind: 'name running' }, 'running') : undefined;
+    return report?.kind === 'running' ? report.labels : [];
   }
 
   /** Gives up on whatever has not ended in the thread. */
@@ -231,11 +238,11 @@ export class OwningThread {
   async #ask(order: Order, kind: Report['kind']): Promise<Report | undefined> {
     this.#worker?.ref();
     const done = new Promise<Report>((resolve) => {
-      this.#expected = { kind, arrived: resolve };
+      this.#expected.set(kind, resolve);
     });
     this.#tell(order);
     const report = await Promise.race([done, this.#exited]);
-    this.#expected = undefined;
+    this.#expected.delete(kind);
     if (!this.keeper.wanted) this.#worker?.unref();
     const failed = report?.kind === 'closed' || report?.kind === 'prepared' ? report.error : undefined;
     if (failed !== undefined) throw decodeError(failed, new Error());
@@ -247,7 +254,7 @@ export class OwningThread {
       const { message, type, code } = report;
       process.emitWarning(message, { type, ...(code === undefined ? {} : { code }) });
     }
-    if (report.kind === this.#expected?.kind) this.#expected.arrived(report);
+    this.#expected.get(report.kind)?.(report);
   }
 
   #answered(): number {

@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { abandonWithContext, type Ambient, deadlineOf, labelOf } from '../context/context.ts';
-import { type Tenant } from '../context/holders.ts';
+import { Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
@@ -17,7 +17,7 @@ export interface ScopeParts {
   readonly access: 'read' | 'write';
   /** Stands for the `Database` in async contexts. */
   readonly owner: object;
-  /** As whom it holds its lane; a nested one is part of the outermost. */
+  /** As whom it holds its lane; a nested one, its turn. */
   readonly tenant: Tenant;
   /** Milliseconds that a call may wait for its turn inside, where its context sets no deadline. */
   readonly timeout: number;
@@ -45,7 +45,7 @@ export class OpenScope implements Scope {
   readonly abandoned: Promise<never>;
   #abandon!: (error: Error) => void;
   #abandonedWith: Error | undefined;
-  readonly #turns = new ScopeTurns();
+  readonly #turns: ScopeTurns;
   /** The nested transaction that is running. */
   #inner: OpenScope | undefined;
   #open = true;
@@ -60,6 +60,7 @@ export class OpenScope implements Scope {
     this.#timeout = timeout;
     this.enclosing = parent;
     this.tenant = tenant;
+    this.#turns = new ScopeTurns(label);
     this.abandoned = new Promise((_, reject) => {
       this.#abandon = reject;
     });
@@ -137,9 +138,10 @@ export class OpenScope implements Scope {
         return Promise.reject(failed(method, error));
       }
     }
-    return this.#inTurn(method.label, method.access, context, async () => {
+    const tenant = new Tenant(method.label);
+    return this.#inTurn(method, tenant, context, async () => {
       try {
-        return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args, context));
+        return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args, tenant, context));
       } catch (error) {
         throw failed(method, error);
       }
@@ -148,14 +150,17 @@ export class OpenScope implements Scope {
 
   /** Runs a step of a handler that yields; behind what spans ticks and is running. */
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
-    const { label } = cursor.method;
-    return this.#inTurn(label, 'read', context, () => Promise.resolve(cursor.advance(this.#connection, how)));
+    const { method } = cursor;
+    return this.#inTurn(method, new Tenant(method.label), context, () =>
+      Promise.resolve(cursor.advance(this.#connection, how)),
+    );
   }
 
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#inTurn('transaction', 'write', context, async () => {
-      const inner = this.#nested('write', 'nested transaction');
+    const tenant = new Tenant('nested transaction');
+    return this.#inTurn({ label: 'transaction', access: 'write' }, tenant, context, async () => {
+      const inner = this.#nested('write', tenant);
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
       let begun = false;
@@ -182,8 +187,9 @@ export class OpenScope implements Scope {
 
   /** Runs a callback that may only read, on what this scope sees. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#inTurn('snapshot', 'read', context, async () => {
-      const inner = this.#nested('read', 'snapshot');
+    const tenant = new Tenant('snapshot');
+    return this.#inTurn({ label: 'snapshot', access: 'read' }, tenant, context, async () => {
+      const inner = this.#nested('read', tenant);
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
       try {
@@ -197,13 +203,11 @@ export class OpenScope implements Scope {
     });
   }
 
-  #nested(access: 'read' | 'write', label: string): OpenScope {
+  #nested(access: 'read' | 'write', tenant: Tenant): OpenScope {
     const owner = this.#owner;
-    const { tenant } = this;
     return new OpenScope({
       connection: this.#connection,
       access,
-      label,
       owner,
       tenant,
       timeout: this.#timeout,
@@ -211,12 +215,16 @@ export class OpenScope implements Scope {
     });
   }
 
-  #inTurn<T>(label: string, access: 'read' | 'write', context: Ambient | undefined, run: () => Promise<T>): Promise<T> {
+  #inTurn<T>(
+    { label, access }: Pick<Method, 'label' | 'access'>,
+    tenant: Tenant,
+    context: Ambient | undefined,
+    run: () => Promise<T>,
+  ): Promise<T> {
     // A handler that is running would otherwise have it wait for its own end, or for longer than its caller can know.
     const misuse = this.#connection.busy ? this.#refusal(label, access) : undefined;
     if (misuse !== undefined) return Promise.reject(misuse);
-    const blocked = this.#inner?.label ?? 'an asynchronous handler';
-    return this.#turns.take({ label, of: this.#label, blocked, context, timeout: this.#timeout }, () => {
+    return this.#turns.take({ label, tenant, context, timeout: this.#timeout }, () => {
       const refusal = this.#refusal(label, access);
       return refusal === undefined ? run() : Promise.reject(refusal);
     });
@@ -252,11 +260,16 @@ export class OpenScope implements Scope {
     }
   }
 
-  async #runAsync(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
+  async #runAsync(
+    method: Method,
+    args: readonly unknown[],
+    tenant: Tenant,
+    context: Ambient | undefined,
+  ): Promise<unknown> {
     const connection = this.#connection;
     const deadline = deadlineOf(context, this.#timeout);
     if (method.access === 'write') connection.control('savepoint');
-    const run = startHandler(connection, method, args, { owner: this.#owner, tenant: this.tenant });
+    const run = startHandler(connection, method, args, { owner: this.#owner, tenant });
     try {
       const label = labelOf(context, method.label);
       const result = await withDeadline(run, label, { context, deadline, abandoned: this.abandoned });

@@ -3,6 +3,7 @@
  * thread runs an ordinary strategy.
  */
 import { resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type MessagePort } from 'node:worker_threads';
 import { type PathFacts } from '../connection/facts.ts';
@@ -16,6 +17,9 @@ import { type Settings } from '../options.ts';
 
 /** Milliseconds that a thread is waited for after everything in it was given up; then it is left to itself. */
 const LEAVE_AFTER = 1000;
+
+/** Milliseconds in which a thread that can answer does. */
+const ANSWER_WITHIN = 500;
 
 /** Milliseconds that importing the registry's module may take at least. */
 const IMPORT_WITHIN = 30_000;
@@ -70,7 +74,7 @@ export class Executor extends PortStrategy {
   #leaving: NodeJS.Timeout | undefined;
   /** Tells the close what was given up on; and of this thread's own it was told this. */
   #nameAbandoned: ((label: string) => unknown) | undefined;
-  readonly #named = new Set<string>();
+  #named: string[] = [];
   /** Resolves when it is time to leave the threads to themselves. */
   #left!: Promise<undefined>;
   #leave!: () => void;
@@ -92,23 +96,33 @@ export class Executor extends PortStrategy {
     await super.idle();
     const abandoned = await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
     // Those of this thread have been named; the others are of threads that have ports.
-    const others = abandoned?.flat().filter((label) => !this.#named.has(label)) ?? [];
-    for (const label of others) this.#nameAbandoned?.(label);
+    for (const label of abandoned?.flat() ?? []) {
+      const own = this.#named.indexOf(label);
+      if (own >= 0) this.#named.splice(own, 1);
+      else this.#nameAbandoned?.(label);
+    }
   }
 
   override abandon(reason: (label: string) => Error): void {
     this.#nameAbandoned = reason;
     super.abandon((label) => {
-      this.#named.add(label);
+      this.#named.push(label);
       return reason(label);
     });
     for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
     this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
   }
 
+  /** Also what has begun for threads that have ports, unless a handler keeps a thread from saying so. */
+  override async running(): Promise<readonly string[]> {
+    const asked = Promise.all(this.#all().map((thread) => thread.running()));
+    const named = await Promise.race([asked, pause(ANSWER_WITHIN, undefined, { ref: false })]);
+    return [...new Set([...super.waitedFor(), ...(named?.flat() ?? [])])];
+  }
+
   resume(): void {
     this.#nameAbandoned = undefined;
-    this.#named.clear();
+    this.#named = [];
     clearTimeout(this.#leaving);
     this.#stay();
     for (const thread of this.#all()) thread.resume();

@@ -62,7 +62,7 @@ export interface Strategy {
   /** The close failed, and nothing was closed: undoes what `idle` and `abandon` left behind. Absent where that cannot be. */
   resume?(): void;
   /** What a close waits for, by name. */
-  running(): readonly string[];
+  running(): readonly string[] | Promise<readonly string[]>;
   /**
    * Finds out whether `close` can close everything, and closes nothing: for who closes several strategies all or none. Absent
    * where that is done by `close` alone.

@@ -116,6 +116,153 @@ export function deadlocks(strategy: StrategyUnderTest): void {
       expect(committed(dir, dir.file('b.db'))).toEqual(['writing/1', 'reading/1']);
     });
 
+    // inside a transaction of a:
+    // nested:   has the turn in a                          waits for b …              has b, ends
+    // other:                      has b, a transaction of b               wants a turn in a: refused, ends, gives b
+    test.each(['a call', 'a transaction', 'a snapshot'])(
+      'a circle through the turns inside a transaction is seen: %s of its own behind a nested one that waits for another database',
+      async (what) => {
+        const [a, b] = await openThree();
+        const [inA, inB] = [gate(), gate()];
+        const asks: Record<string, () => Promise<unknown>> = {
+          'a call': () => a.api.entries.run('other', ['row']),
+          'a transaction': () => a.transaction((api) => api.entries.run('other', ['row'])),
+          'a snapshot': () => a.snapshot((api) => api.entries.count()),
+        };
+        const since = performance.now();
+        const error = await a.transaction(async (api) => {
+          await api.entries.run('outer', ['row']);
+          const nested = a.transaction(async (inner) => {
+            inA.open();
+            await inB.passed;
+            await b.api.entries.run('nested', ['row']);
+            await inner.entries.run('nested', ['row']);
+          });
+          const other = a.context({ label: 'bob' }, () =>
+            b.transaction(async (inner) => {
+              await inA.passed;
+              await inner.entries.run('other', ['row']);
+              inB.open();
+              await expectBlocked(nested);
+              await asks[what]?.();
+            }),
+          );
+          const refused = await rejection(other, DeadlockError);
+          await nested;
+          return refused;
+        });
+        expect(performance.now() - since, 'long before the deadline of 5000 ms').toBeLessThan(4000);
+        expect(error.cycle).toEqual([
+          'transaction in bob waits for a turn inside transaction',
+          expect.stringMatching(/^which nested transaction holds and waits for the write lane of .*b\.db$/),
+          'which transaction in bob holds',
+        ]);
+        expect(error.outcome).toBe('rolled-back');
+        expect(committed(dir, dir.file('a.db'))).toEqual(['outer/1', 'nested/1']);
+        expect(committed(dir, dir.file('b.db'))).toEqual(['nested/1']);
+      },
+    );
+
+    test('a nested transaction that would close the circle is refused, and undone alone', async () => {
+      // inside a transaction of a:
+      // nested:   has the turn in a                                     wants b: refused, ends
+      // other:                       has b    waits for a turn in a …                             has it, ends
+      const [a, b] = await openThree();
+      const [inA, inB] = [gate(), gate()];
+      await a.transaction(async () => {
+        const nested = a.transaction(async (outer) => {
+          await outer.entries.run('nested', ['row']);
+          // However deep: it is a transaction inside this one that waits.
+          await a.transaction(async (inner) => {
+            await inner.entries.run('deep', ['row']);
+            inA.open();
+            await inB.passed;
+            await expectBlocked(other);
+            await b.api.entries.run('nested', ['row']);
+          });
+        });
+        const other = b.transaction(async (inner) => {
+          await inA.passed;
+          await inner.entries.run('other', ['row']);
+          inB.open();
+          await a.api.entries.run('other', ['row']);
+        });
+        const error = await rejection(nested, DeadlockError);
+        expect(error.cycle).toEqual([
+          expect.stringMatching(/^nested transaction waits for the write lane of .*b\.db$/),
+          'which transaction holds and waits for a turn inside transaction',
+          'which nested transaction holds',
+        ]);
+        await other;
+      });
+      expect(committed(dir, dir.file('a.db'))).toEqual(['other/1']);
+      expect(committed(dir, dir.file('b.db'))).toEqual(['other/1']);
+    });
+
+    test('siblings that take turns and all need another database wait for each other, and all go on', async () => {
+      const [a, b] = await openThree();
+      const calls = ['1', '2', '3'];
+      await a.transaction(async () => {
+        await Promise.all(
+          calls.flatMap((call) => [
+            a.transaction(async (inner) => {
+              await inner.entries.run(call, ['row']);
+              await b.transaction(async (far) => {
+                await far.entries.run(call, ['row']);
+                await a.api.entries.run(`${call}-deep`, ['row']);
+              });
+            }),
+            a.api.entries.run(`${call}-beside`, ['row']),
+            b.api.entries.run(`${call}-beside`, ['row']),
+          ]),
+        );
+      });
+      const inA = calls.flatMap((call) => [`${call}-beside/1`, `${call}-deep/1`, `${call}/1`]);
+      expect(committed(dir, dir.file('a.db')).sort()).toEqual(inA.sort());
+      const inB = calls.flatMap((call) => [`${call}-beside/1`, `${call}/1`]);
+      expect(committed(dir, dir.file('b.db')).sort()).toEqual(inB.sort());
+    });
+
+    test.runIf(strategy.inThread)('a circle through the turn of an asynchronous handler is seen', async () => {
+      // inside a transaction of a:
+      // handler:  has the turn in a                     wants b: refused, undone
+      // other:                       has b    waits for a turn in a …               has it, ends
+      const [, b] = await openThree();
+      const [inA, inB] = [gate(), gate()];
+      const notes = defineAsyncRepository(entries, {
+        writes: (drizzle) => ({
+          async add(call: string) {
+            await drizzle.insert(entries).values({ call, part: 1 });
+            inA.open();
+            await inB.passed;
+            await b.api.entries.run(call, ['row']);
+          },
+        }),
+      });
+      const opened = await open({
+        file: dir.file('a.db'),
+        repositories: defineRepositories(import.meta.url, { notes }),
+        strategy: strategy.name,
+      });
+      dir.atEnd(() => opened.close());
+      await opened.transaction(async (api) => {
+        const handler = api.notes.add('handler');
+        const other = b.transaction(async (inner) => {
+          await inA.passed;
+          await inner.entries.run('other', ['row']);
+          const waiting = api.notes.count();
+          await expectBlocked(waiting);
+          inB.open();
+          await waiting;
+        });
+        const error = await rejection(handler, DeadlockError);
+        expect(error.cycle).toContain('which notes.add holds');
+        await other;
+      });
+      expect(committed(dir, dir.file('a.db'))).toEqual([]);
+      expect(committed(dir, dir.file('b.db'))).toEqual(['other/1']);
+    });
+
     test('two contexts that take two databases in the same order wait for each other and both go on', async () => {
       const [a, b] = await openThree();
       await Promise.all(

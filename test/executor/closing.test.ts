@@ -1,4 +1,5 @@
 /** Promise 14 where several threads have the file open: all of it is closed, or nothing. */
+import { once } from 'node:events';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ClosedError, InternalError } from '../../src/index.ts';
@@ -71,14 +72,29 @@ describe.for([
     expectNoTransaction(dir);
   });
 
+  test('that waits for long says for what of callers in other threads', async () => {
+    const db = await openHostile(dir, options);
+    const thread = startThread(dir, db);
+    expect(await thread.tell({ kind: 'transact', call: 'a' })).toBe('inside');
+    const warned = once(process, 'warning') as Promise<[Error & { code: string }]>;
+    const closing = db.close();
+    const [warning] = await warned;
+    expect(warning.code).toBe('SLUICE_CLOSE_WAITS');
+    expect(warning.message).toMatch(/waited 5000 ms for transaction; end these first/);
+    await db.close({ drain: 0 });
+    expect(await closing).toEqual({ abandoned: ['transaction'] });
+  });
+
   test('that gives up names what it gave up on for callers in other threads, too', async () => {
     const db = await openHostile(dir, options);
     const thread = startThread(dir, db);
     expect(await thread.tell({ kind: 'transact', call: 'a' })).toBe('inside');
     const own = rejection(db.api.hostile.add('b'), ClosedError);
+    const others = rejection(startThread(dir, db).tell({ kind: 'add', call: 'c' }), ClosedError);
+    await until('the call of the other thread', () => db.stats().writes?.queued === 2);
     const report = await db.close({ drain: 50 });
-    expect([...report.abandoned].sort()).toEqual(['hostile.add', 'transaction']);
-    await own;
+    expect([...report.abandoned].sort()).toEqual(['hostile.add', 'hostile.add', 'transaction']);
+    await Promise.all([own, others]);
     expect(committed(dir)).toEqual([]);
   });
 });

@@ -82,8 +82,22 @@ for (const strategy of ['per-context', 'executor'] as const) {
         degree: 3,
         outcome: 'rolled-back',
       });
-      await rejection(thread.tell({ kind: 'blocking-beside-transaction', call: 'd' }), ContextError);
       expect(committed(dir)).toEqual(['a/1', 'b/1']);
+    });
+
+    test('another thread may not block where it would wait for what itself has begun', async () => {
+      const db = await openHostile(dir, { strategy, readers: 1 });
+      const thread = startThread(dir, db);
+      const kinds = ['beside-transaction', 'before-transaction', 'beside-nested', 'beside-snapshots'] as const;
+      for (const kind of kinds) {
+        const since = performance.now();
+        const error = await rejection(thread.tell({ kind: `blocking-${kind}`, call: kind }), ContextError);
+        expect(error.message, kind).toMatch(
+          /cannot block here: it would wait for a transaction or snapshot of this thread/,
+        );
+        expect(performance.now() - since, kind).toBeLessThan(4000);
+      }
+      expect(committed(dir)).toEqual([]);
     });
 
     test('a thread that dies in a transaction has it undone, and the lane goes on', async () => {

@@ -23,6 +23,27 @@ async function obey(order: HostileOrder): Promise<unknown> {
       });
     case 'blocking-beside-transaction':
       return db.transaction(() => db.detached(() => db.blocking.hostile.add(order.call)));
+    case 'blocking-before-transaction': {
+      // It is on its way, and its callback could not run.
+      const transaction = db.transaction((api) => api.hostile.listed());
+      try {
+        return db.blocking.hostile.add(order.call);
+      } finally {
+        await transaction;
+      }
+    }
+    case 'blocking-beside-nested':
+      return db.transaction(async (api) => {
+        const nested = db.transaction((inner) => inner.hostile.listed());
+        try {
+          return db.blocking.hostile.add(order.call);
+        } finally {
+          await nested;
+          await api.hostile.add('nested');
+        }
+      });
+    case 'blocking-beside-snapshots':
+      return db.snapshot(() => db.detached(() => db.blocking.hostile.listed()));
     case 'transact':
       return db.transaction(async (api) => {
         await api.hostile.add(order.call);

@@ -9,7 +9,14 @@ import { type TempDir } from '../support/temp-dir.ts';
 export type HostileOrder =
   | { readonly kind: 'add' | 'transact'; readonly call: string }
   | {
-      readonly kind: 'blocking-add' | 'blocking-error' | 'blocking-in-transaction' | 'blocking-beside-transaction';
+      readonly kind:
+        | 'blocking-add'
+        | 'blocking-error'
+        | 'blocking-in-transaction'
+        | 'blocking-beside-transaction'
+        | 'blocking-before-transaction'
+        | 'blocking-beside-nested'
+        | 'blocking-beside-snapshots';
       readonly call: string;
     }
   | { readonly kind: 'requests'; readonly call: string; readonly count: number }
