@@ -32,22 +32,28 @@ export { type Facts, type PathFacts, type StrategyName } from './connection/fact
 export { type StorageFacts, type StorageKind } from './connection/storage.ts';
 export { type Durability, type PragmaOptions } from './connection/durability.ts';
 export { type Direction, type Filter, type Operators, type OrderBy } from './repository/filter.ts';
+export { type SluiceTypeError } from './repository/handler-checks.ts';
 export {
-  type AnyRepository,
-  type Api,
   type ApiStream,
   type ApiStreamOptions,
-  type BlockingApi,
-  type CallSignal,
-  type ErrorClass,
   type FindOptions,
-  type Handlers,
   type Key,
   type NewRow,
-  type NoHandlers,
   type Page,
   type PageOptions,
   type Patch,
+  type Row,
+  type StreamOptions,
+  type UpsertOptions,
+} from './repository/table-types.ts';
+export {
+  type AnyRepository,
+  type Api,
+  type BlockingApi,
+  type CallSignal,
+  type ErrorClass,
+  type Handlers,
+  type NoHandlers,
   type ReadApi,
   type ReadDatabase,
   type ReadTools,
@@ -55,11 +61,7 @@ export {
   type Repositories,
   type Repository,
   type RepositoryApi,
-  type Row,
   type RunResult,
-  type SluiceTypeError,
-  type StreamOptions,
-  type UpsertOptions,
   type WriteDatabase,
   type WriteTools,
 } from './repository/types.ts';

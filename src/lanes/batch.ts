@@ -37,6 +37,14 @@ export class Ended {
   }
 }
 
+/** COMMIT found a reader of another process in its way: the transaction is still open, commit again. */
+export interface CommitBusy {
+  readonly kind: 'commit-busy';
+  readonly ended: readonly Ended[];
+  readonly again: readonly WriteCall[];
+  readonly error: BusyError;
+}
+
 /** How a batch ended. */
 export type BatchEnd =
   | {
@@ -45,13 +53,7 @@ export type BatchEnd =
       /** A call that waits for something else, and was undone to run alone. */
       readonly again: readonly WriteCall[];
     }
-  /** COMMIT found a reader of another process in its way: the transaction is still open, commit again. */
-  | {
-      readonly kind: 'commit-busy';
-      readonly ended: readonly Ended[];
-      readonly again: readonly WriteCall[];
-      readonly error: BusyError;
-    }
+  | CommitBusy
   | {
       readonly kind: 'undone';
       readonly guilty: { readonly call: WriteCall; readonly error: unknown } | undefined;

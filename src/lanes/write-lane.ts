@@ -18,14 +18,16 @@ import { retryDelay } from '../connection/busy.ts';
 import { type CallSite } from '../context/call-site.ts';
 import { abortError } from '../context/context.ts';
 import { type Tenancy, type Tenant } from '../context/holders.ts';
-import { describeHolder, type Holder, InternalError, QueueFullError, TimeoutError } from '../errors.ts';
+import { type Holder, InternalError, QueueFullError } from '../errors.ts';
 import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
-import { Batch, type BatchEnd, commitBatch, undoWithout } from './batch.ts';
-import { runAlone } from './lone-call.ts';
+import { Batch, type BatchEnd, type CommitBusy } from './batch.ts';
 import { FileLock } from './file-lock.ts';
+import { commitLater } from './late-commit.ts';
+import { runAlone } from './lone-call.ts';
 import { type LaneEntry, LaneQueue } from './lane-queue.ts';
 import { type Seat } from './seat.ts';
+import { waitedTooLong } from './waited-too-long.ts';
 import { type WriteCall } from './write-call.ts';
 
 /** So many batches of one call in a row, and the next call runs at once. */
@@ -416,40 +418,14 @@ export class WriteLane implements Tenancy {
     this.#queue.putBack(wanted);
   }
 
-  /**
-   * Readers of another process hold off the commit of a rollback journal. The transaction stays open, and the lane held, until
-   * it is tried again; without those whose signal, deadline or close has come meanwhile.
-   */
-  #commitLater(seat: Seat, { ended, again, error: busy }: Extract<BatchEnd, { kind: 'commit-busy' }>): void {
+  /** The transaction stays open, and the lane held. */
+  #commitLater(seat: Seat, end: CommitBusy): void {
     const since = this.#holder?.since ?? performance.now();
     this.#holder = { seat, label: 'commit, waiting for a reader of another process', since };
     this.#watchAll();
-    const over = new Map<WriteCall, unknown>();
-    const waiting = ended.map(({ call }) => ({
-      label: call.label,
-      abandon: (error: Error) => {
-        over.set(call, error);
-      },
-    }));
-    for (const entry of waiting) seat.running.add(entry);
-    setTimeout(() => {
-      for (const entry of waiting) seat.running.delete(entry);
-      const now = performance.now();
-      let alone = true;
-      for (const { call, result } of ended) {
-        const signal = call.context?.signal;
-        if (signal?.aborted === true) over.set(call, abortError(call.label, signal));
-        else if (now >= call.deadline && !over.has(call)) over.set(call, busy);
-        // What it failed with stands, where it rests on nobody's uncommitted rows.
-        if (alone && 'error' in result && over.has(call)) over.set(call, result.error);
-        if ('value' in result) alone = false;
-      }
-      const { connection, stats } = seat;
-      this.#finish(
-        seat,
-        over.size > 0 ? undoWithout(connection, over, ended, again) : commitBatch(connection, ended, again, stats),
-      );
-    }, retryDelay(this.#refusals++));
+    commitLater(seat, end, retryDelay(this.#refusals++), (next) => {
+      this.#finish(seat, next);
+    });
   }
 
   #watchAll(): void {
@@ -458,29 +434,9 @@ export class WriteLane implements Tenancy {
   }
 
   #expire(late: readonly LaneEntry[]): void {
-    const now = performance.now();
-    for (const entry of late) entry.reject(this.#timeout(entry, now), 'not-started');
-    this.#watchAll();
-  }
-
-  #timeout(entry: LaneEntry, now: number): TimeoutError {
     const { holder } = this;
-    const waited = Math.round(now - entry.since);
-    const blame =
-      holder !== undefined
-        ? `held by ${describeHolder(holder)}`
-        : this.#refusals > 0
-          ? 'another process holds the lock of the file'
-          : 'the calls before it took the time';
-    const undone = entry.kind === 'call' ? entry.undone : undefined;
-    const fate =
-      undone === undefined
-        ? `waited ${waited} ms for the write lane and did not start`
-        : `had run, was undone with the transaction that it shared, and did not run again within ${waited} ms of its call`;
-    return new TimeoutError(
-      `${entry.label}: ${fate}; ${blame}; make that work shorter, or raise the option "timeout"`,
-      { wait: this.#refusals > 0 && holder === undefined ? 'file lock' : 'write lane', holder },
-      undone?.error === undefined ? undefined : { cause: undone.error },
-    );
+    const otherProcess = holder === undefined && this.#refusals > 0;
+    for (const entry of late) entry.reject(waitedTooLong(entry, { holder, otherProcess }), 'not-started');
+    this.#watchAll();
   }
 }

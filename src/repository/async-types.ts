@@ -1,17 +1,9 @@
 /** The types of repositories whose handlers `await`: the same shape as the synchronous ones, promise by promise. */
 import { type BaseSQLiteDatabase } from 'drizzle-orm/sqlite-core/db';
 import { type SQLiteTable } from 'drizzle-orm/sqlite-core/table';
-import {
-  type AnyRepository,
-  type CallSignal,
-  type CanCross,
-  type Handlers,
-  type Lazy,
-  type Row,
-  type RunResult,
-  type SluiceTypeError,
-  type UsedIn,
-} from './types.ts';
+import { type CanCross, type Lazy, type SluiceTypeError } from './handler-checks.ts';
+import { type Row } from './table-types.ts';
+import { type AnyRepository, type CallSignal, type Handlers, type RunResult, type UsedIn } from './types.ts';
 
 type Drizzle = BaseSQLiteDatabase<'async', RunResult>;
 

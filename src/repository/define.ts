@@ -11,8 +11,9 @@ import {
   type CheckAsyncHandlers,
 } from './async-types.ts';
 import { tableShape } from './table-shape.ts';
+import { type CheckHandlers } from './handler-checks.ts';
+import { type Row } from './table-types.ts';
 import {
-  type CheckHandlers,
   type ErrorClass,
   type Handlers,
   type NoHandlers,
@@ -21,7 +22,6 @@ import {
   type Registry,
   type Repositories,
   type Repository,
-  type Row,
   type WriteDatabase,
   type WriteTools,
 } from './types.ts';

@@ -24,6 +24,8 @@ export function longQueues(strategy: StrategyUnderTest): void {
 
     test.for(KINDS)(
       'ten thousand waiting $name are bounded, let timers run, and all are served',
+      // Through another thread each transaction is a round trip, and there may be others on the machine.
+      { timeout: 120_000 },
       async ({ name, ask }) => {
         const reading = name === 'reads' || name === 'snapshots';
         const db = await openLedger(dir, strategy, { durability: 'normal', readers: 1, timeout: 60_000 });

@@ -10,7 +10,7 @@ import {
   type SluiceTypeError,
   type WriteDatabase,
 } from '../../src/index.ts';
-import { type CanCross, type CheckHandlers } from '../../src/repository/types.ts';
+import { type CanCross, type CheckHandlers } from '../../src/repository/handler-checks.ts';
 
 const notes = sqliteTable('notes', { id: integer().primaryKey(), text: text() });
 
