@@ -2,8 +2,8 @@ import { type MessagePort, receiveMessageOnPort, threadId } from 'node:worker_th
 import { CallSite } from './context/call-site.ts';
 import { currentContext, scopeOf } from './context/context.ts';
 import { type Database } from './database.ts';
-import { ClosedError, ContextError, OptionError } from './errors.ts';
-import { refuseToBlock, sleepUntilAnswered } from './executor/blocking.ts';
+import { ClosedError, OptionError } from './errors.ts';
+import { cannotBlock, refuseToBlock, sleepUntilAnswered } from './executor/blocking.ts';
 import { PortClient } from './executor/client.ts';
 import { KeepAlive } from './executor/keep-alive.ts';
 import { decodeError } from './executor/error-codec.ts';
@@ -22,7 +22,8 @@ import { watchUnclosed } from './unclosed.ts';
 export interface ConnectedDatabase<G extends Registry = Registry> extends Database<G> {
   /**
    * The same methods, which block this thread until the answer is there and give it without a promise: for a worker thread
-   * that does one thing at a time. Refused with a `ContextError` on the main thread and on one that serves calls itself.
+   * that does one thing at a time. Refused with a `ContextError` on the main thread, on one that serves calls itself, and
+   * where it would wait for a transaction or snapshot that was begun through this port and could not go on meanwhile.
    *
    * @example
    * const account = db.blocking.accounts.get(1);
@@ -62,7 +63,7 @@ class Connected<G extends Registry> extends SluiceDatabase<G> implements Connect
   constructor(strategy: Connection, greeting: Greeting, errors: readonly ErrorClass[]) {
     super(strategy, greeting.decision, () => undefined, { ...greeting, errors });
     const call = (method: Method, args: readonly unknown[]): unknown => {
-      refuseToBlock(method.label, greeting.servedBy === threadId);
+      refuseToBlock(method, greeting.servedBy === threadId);
       const context = currentContext();
       const scope = scopeOf(context, strategy.owner);
       if (scope instanceof RemoteScope) return strategy.block(method, args, scope);
@@ -104,11 +105,11 @@ class Connection extends PortStrategy {
   /** Makes a call and sleeps until it is answered. */
   block(method: Method, args: readonly unknown[], scope: RemoteScope | undefined): unknown {
     const client = scope?.client ?? (method.access === 'write' ? this.writer : this.reader());
+    const ended = scope?.refusal(method.label, method.access);
+    if (ended !== undefined) throw ended;
     if (!client.laneOf(method.access, scope).isFree) {
-      throw new ContextError(
-        `${method.label}: cannot block here: it would wait for a transaction or snapshot of this thread, which could not go ` +
-          'on meanwhile; call it inside, or await it',
-      );
+      const why = 'it would wait for a transaction or snapshot of this thread, which could not go on meanwhile';
+      throw cannotBlock(method, why, 'call it inside, or await it');
     }
     const pending = client.submit(method, args, currentContext(), scope);
     return sleepUntilAnswered(pending, {

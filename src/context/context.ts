@@ -187,9 +187,19 @@ export function isOver(context: Ambient | undefined): boolean {
   return context.deadline !== undefined && performance.now() >= context.deadline;
 }
 
+/** The same place without deadline and signal: for what has to be done although these have come. */
+export function withoutEnd(context: Ambient | undefined): Ambient | undefined {
+  return context && { ...context, deadline: undefined, signal: undefined };
+}
+
 /** A call's name with who is calling: `accounts.get in GET /accounts`. */
 export function labelOf(context: Ambient | undefined, label: string): string {
   return context?.label === undefined ? label : `${label} in ${context.label}`;
+}
+
+/** The name of a transaction or snapshot inside another one, with who is calling: `nested transaction in POST /transfers`. */
+export function nestedLabel(what: 'transaction' | 'snapshot', context: Ambient | undefined): string {
+  return labelOf(context, what === 'transaction' ? 'nested transaction' : what);
 }
 
 /** What an aborted call rejects with: named as Node's own, its cause the signal's reason. */

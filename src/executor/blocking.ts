@@ -4,6 +4,7 @@
  */
 import { isMainThread } from 'node:worker_threads';
 import { ContextError } from '../errors.ts';
+import { type Method } from '../repository/methods.ts';
 import { isExecutorThread } from './importing.ts';
 import { Failure, type Pending } from './pending.ts';
 import { type Page } from './words.ts';
@@ -23,7 +24,7 @@ export interface Sleeper {
 }
 
 /** @throws {ContextError} where a thread must not block */
-export function refuseToBlock(label: string, servedHere: boolean): void {
+export function refuseToBlock(method: Method, servedHere: boolean): void {
   const why = isMainThread
     ? 'this is the main thread, whose event loop must not stand still'
     : servedHere
@@ -31,7 +32,14 @@ export function refuseToBlock(label: string, servedHere: boolean): void {
       : isExecutorThread()
         ? 'this thread owns a database, and its event loop serves others'
         : undefined;
-  if (why !== undefined) throw new ContextError(`${label}: cannot block here: ${why}; await the api instead`);
+  if (why !== undefined) throw cannotBlock(method, why, 'await the api instead');
+}
+
+/** The refusal of a call. */
+export function cannotBlock({ label, access }: Method, why: string, advice: string): ContextError {
+  const error = new ContextError(`${label}: cannot block here: ${why}; ${advice}`);
+  if (access === 'write') error.outcome = 'not-started';
+  return error;
 }
 
 /** Sleeps until a request is answered, or given up at its deadline. @throws what it rejects with */

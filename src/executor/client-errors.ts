@@ -76,7 +76,7 @@ export function cannotCross(label: string, refused: CannotCross): OptionError {
 }
 
 /** Adds to an error the place where the transaction was begun that was in the way, if that was here. */
-export function nameSite(error: TimeoutError, holder: Holder, lanes: FarLanes): void {
+export function nameSite(error: TimeoutError, holder: Holder, lanes: Pick<FarLanes, 'siteOf'>): void {
   const site = holder.site ?? lanes.siteOf(holder.label);
   if (site === holder.site) return;
   const known = { ...holder, site };

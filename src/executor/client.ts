@@ -3,8 +3,8 @@
  * that may be lost under it, are link.ts's affair.
  */
 import { CallSite } from '../context/call-site.ts';
-import { abortError, type Ambient, labelOf, tenantsOf } from '../context/context.ts';
-import { type Tenancy, waitInside } from '../context/holders.ts';
+import { abortError, type Ambient, labelOf, nestedLabel, tenantsOf } from '../context/context.ts';
+import { type Tenancy, Tenant, waitInside } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
 import { AbortError, ExecutorError, QueueFullError, TimeoutError } from '../errors.ts';
@@ -15,7 +15,7 @@ import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { decodeError, type EncodedError } from './error-codec.ts';
-import { type FarConnections, type FarLane, FarLanes, type Needs } from './far-lanes.ts';
+import { type FarConnections, type FarLane, FarLanes, type Guest, type Needs } from './far-lanes.ts';
 import { type InFlight } from './in-flight.ts';
 import { type KeepAlive } from './keep-alive.ts';
 import { Link } from './link.ts';
@@ -117,9 +117,8 @@ export class PortClient {
     const { value, buffers } = packArguments(label, args);
     const endWait = this.#waitAround(access, label, context, scope);
     const what = new SentCall(method, value, buffers, sentContext(context));
-    const request = this.#outgoing(++this.#lastId, this.link.word(), what, labelOf(context, label), context);
+    const request = this.#outgoing(++this.#lastId, this.link.word(), what, labelOf(context, label), context, scope);
     request.access = access;
-    request.scope = scope?.id ?? 0;
     request.cost = this.#limits.costs.get(label) ?? USUAL_COST;
     request.endWait = endWait;
     return this.#send(request);
@@ -136,30 +135,33 @@ export class PortClient {
     const access = what === 'transaction' ? 'write' : 'read';
     this.#admit(what, access);
     const name = holding?.label ?? what;
-    const label = outer === undefined || what === 'snapshot' ? labelOf(context, name) : 'nested transaction';
+    const label = outer === undefined ? labelOf(context, name) : nestedLabel(what, context);
     const signal = context?.signal;
     if (signal?.aborted === true) {
       const error = abortError(label, signal);
       throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
     const site = holding?.site ?? new CallSite();
-    const lane = this.laneOf(access, outer);
+    const guest: Guest = { tenant: new Tenant(label), site, begun: false };
     const endWait = this.#waitAround(access, name, context, outer);
     const id = ++this.#lastId;
     const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
     const begin = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
-    const request = this.#outgoing(id, word, begin, label, context);
+    const request = this.#outgoing(id, word, begin, label, context, outer);
     request.access = access;
-    request.scope = scopeId;
     request.endWait = endWait;
     const pending = this.#send(request);
     pending.wanted = holding?.wanted;
     const answered = pending.answered();
-    void answered.then(lane.expect());
+    const leave = this.laneOf(access, outer).enter(guest);
     const first = await Promise.race([pending.begun(), answered]);
-    if (first instanceof Failure) throw first.make(new Error());
+    if (first instanceof Failure) {
+      leave();
+      throw first.make(new Error());
+    }
 
-    const scope = new RemoteScope(this, id, label, outer);
+    guest.begun = true;
+    const scope = new RemoteScope(this, id, guest.tenant, outer);
     const ended = answered.then((answer): never => {
       const error = answer instanceof Failure ? answer.make(new Error()) : new ExecutorError(`${label}: ended early`);
       scope.abandon();
@@ -167,20 +169,19 @@ export class PortClient {
     });
     // Nobody may be listening when the callback has just settled.
     ended.catch(() => undefined);
-    const leave = lane.enter({ tenant: scope.tenant, site });
     let result: T;
     try {
       result = await Promise.race([run(scope), ended]);
-      scope.end();
     } catch (error) {
       scope.end();
+      leave();
       if (!pending.settled) this.link.tell(['end', id, 'undo']);
       await answered;
       // Where it ended under its callback, the server has said what became of it.
       throw access === 'read' || scope.abandoned ? error : withOutcome(error, 'rolled-back');
-    } finally {
-      leave();
     }
+    scope.end();
+    leave();
     if (!pending.settled) this.link.tell(['end', id, 'commit']);
     const answer = await answered;
     if (answer instanceof Failure) throw answer.make(new Error());
@@ -209,8 +210,7 @@ export class PortClient {
     const [id, word, sent] = [++this.#lastId, this.link.word(), sentContext(context)];
     const { value: first, buffers } = packed ?? {};
     const what = ['advance', id, word, scopeId, number, how, repository, name, first, buffers, sent] as const;
-    const request = this.#outgoing(id, word, what, labelOf(context, label), context);
-    request.scope = scopeId;
+    const request = this.#outgoing(id, word, what, labelOf(context, label), context, scope);
     request.endWait = endWait;
     const answer = await this.#send(request).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
@@ -300,14 +300,26 @@ export class PortClient {
   ): (() => void) | undefined {
     if (context === undefined || context.scopes.size === 0) return undefined;
     const lane = this.laneOf(needs, scope);
-    // Inside a scope what comes later comes behind it.
+    // Turns inside a scope are taken in the order in which they are asked for: what will be nested there later waits for this.
     if (lane === undefined || (scope !== undefined && lane.isFree)) return undefined;
     const tenants = tenantsOf(context);
     return tenants.length === 0 ? undefined : waitInside(tenants, lane, label);
   }
 
-  #outgoing(id: number, word: number, what: Outgoing['what'], label: string, context: Ambient | undefined): Outgoing {
-    return new Outgoing(id, word, what, label, context, this.#limits.timeout);
+  #outgoing(
+    id: number,
+    word: number,
+    what: Outgoing['what'],
+    label: string,
+    context: Ambient | undefined,
+    scope?: RemoteScope,
+  ): Outgoing {
+    const request = new Outgoing(id, word, what, label, context, this.#limits.timeout);
+    if (scope !== undefined) {
+      request.scope = scope.id;
+      request.turns = scope.turns;
+    }
+    return request;
   }
 
   #send(request: Outgoing): Pending {
@@ -338,7 +350,7 @@ export class PortClient {
     if (known !== cost) costs.set(label, cost);
   }
 
-  #failure({ parts: { signal } }: Pending, encoded: EncodedError): Failure {
+  #failure({ parts: { signal, turns } }: Pending, encoded: EncodedError): Failure {
     return new Failure((caller) => {
       const error = decodeError(encoded, caller, this.#limits.errors);
       // The reason itself is here, and need not have crossed.
@@ -346,7 +358,8 @@ export class PortClient {
         Object.defineProperty(error, 'cause', { value: signal.reason, configurable: true, writable: true });
       }
       // Nor is the place known there where a transaction of this thread was begun.
-      if (error instanceof TimeoutError && error.holder !== undefined) nameSite(error, error.holder, this.#lanes);
+      if (error instanceof TimeoutError && error.holder !== undefined)
+        nameSite(error, error.holder, turns ?? this.#lanes);
       return error;
     });
   }

@@ -23,6 +23,8 @@ export interface DoorEvents {
   readonly refusal: () => Error | undefined;
   /** A call was made, or answered. */
   readonly called: () => void;
+  /** A request was answered with this. */
+  readonly failed: (error: unknown) => void;
   /** The port has closed. */
   readonly closed: () => void;
 }
@@ -310,6 +312,7 @@ export class Door {
 
   #fail(id: number, word: number, error: unknown, outcome?: 'not-started'): void {
     this.#aborts.delete(id);
+    this.#events.failed(error);
     const said = outcome === undefined ? error : withOutcome(error, outcome);
     this.#answers.error(word, said);
   }

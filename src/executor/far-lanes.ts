@@ -19,11 +19,13 @@ export interface FarConnections {
   readonly readers: number | 'one handle';
 }
 
-/** A transaction or snapshot that has begun. */
+/** A transaction or snapshot whose callback runs here, from when its beginning was asked for until the callback has settled. */
 export interface Guest {
   readonly tenant: Tenant;
   /** Where it was called from. */
   readonly site: CallSite;
+  /** It has the lane; before, it is on its way. */
+  begun: boolean;
 }
 
 /** The lanes of one server. */
@@ -62,8 +64,7 @@ export class FarLane implements Tenancy {
   readonly name: string;
   /** Who may be inside at once. */
   readonly #room: number;
-  #expected = 0;
-  readonly #inside = new Set<Guest>();
+  readonly #guests = new Set<Guest>();
 
   constructor(name: string, room: number) {
     this.name = name;
@@ -72,35 +73,34 @@ export class FarLane implements Tenancy {
 
   /** Nobody while there is room: whoever waits then waits for no callback of this thread. */
   get tenants(): readonly Tenant[] {
-    return this.#inside.size < this.#room ? [] : [...this.#inside].map(({ tenant }) => tenant);
+    const inside = this.#inside();
+    return inside.length < this.#room ? [] : inside.map(({ tenant }) => tenant);
   }
 
-  /** Whether whoever comes now waits for nobody of this thread, not even for one that is still on its way. */
+  /** Whether whoever comes now waits for no callback of this thread, not even for one that is still to run. */
   get isFree(): boolean {
-    return this.#expected < this.#room;
+    return this.#guests.size < this.#room;
   }
 
-  /** A transaction or snapshot is on its way. The returned function is called when it has ended, or will not come. */
-  expect(): () => void {
-    this.#expected += 1;
-    return () => {
-      this.#expected -= 1;
-    };
-  }
-
-  /** A transaction or snapshot has begun. The returned function is called when its callback has settled. */
+  /** Its beginning is asked for. The returned function is called when its callback has settled, or will not run. */
   enter(guest: Guest): () => void {
-    this.#inside.add(guest);
+    this.#guests.add(guest);
     return () => {
-      this.#inside.delete(guest);
+      this.#guests.delete(guest);
     };
   }
 
   siteOf(name: string): string | undefined {
-    return [...this.#inside].find(({ tenant }) => tenant.label === name)?.site.describe();
+    return this.#inside()
+      .find(({ tenant }) => tenant.label === name)
+      ?.site.describe();
   }
 
   each(): readonly Tenancy[] {
-    return [...this.#inside].map(({ tenant }) => ({ name: this.name, tenants: [tenant] }));
+    return this.#inside().map(({ tenant }) => ({ name: this.name, tenants: [tenant] }));
+  }
+
+  #inside(): readonly Guest[] {
+    return [...this.#guests].filter(({ begun }) => begun);
   }
 }

@@ -1,3 +1,4 @@
+import { setImmediate as lastAnswers } from 'node:timers/promises';
 import { ClosedError, StrategyError } from '../errors.ts';
 import { openHere } from '../open.ts';
 import { readOptions } from '../options.ts';
@@ -20,20 +21,32 @@ export async function ownDatabase(
   const { strategy, decision, leave } = await openHere(settings);
   const switchboard = new Switchboard(strategy, settings.errors);
 
-  const abandoned: string[] = [];
+  // What was given up on is named where it is answered: there it is known whose it was.
+  const labels = new Map<unknown, string>();
+  const abandoned = { own: [] as string[], others: [] as string[] };
+  const nameIn =
+    (names: string[]) =>
+    (error: unknown): void => {
+      const label = labels.get(error);
+      if (label !== undefined && labels.delete(error)) names.push(label);
+    };
 
   async function drain(): Promise<void> {
     switchboard.refuse(decision.facts.file);
     await strategy.idle();
-    report({ kind: 'drained', abandoned: abandoned.splice(0) });
+    await lastAnswers();
+    const { own, others } = abandoned;
+    report({ kind: 'drained', own: own.splice(0), others: others.splice(0) });
+    labels.clear();
   }
   async function nameRunning(): Promise<void> {
     report({ kind: 'running', labels: await strategy.running() });
   }
   function abandon(because: string): void {
     strategy.abandon((label) => {
-      abandoned.push(label);
-      return new ClosedError(`${label}: ${because}`);
+      const error = new ClosedError(`${label}: ${because}`);
+      labels.set(error, label);
+      return error;
     });
   }
   function prepare(): void {
@@ -66,7 +79,7 @@ export async function ownDatabase(
   return (order) => {
     switch (order.kind) {
       case 'serve':
-        switchboard.serve(order.port, order.page);
+        switchboard.serve(order.port, order.page, nameIn(order.own ? abandoned.own : abandoned.others));
         break;
       case 'drain':
         void drain();

@@ -1,5 +1,5 @@
 import { type Ambient } from '../context/context.ts';
-import { Tenant } from '../context/holders.ts';
+import { type Tenant } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Method } from '../repository/methods.ts';
@@ -20,14 +20,14 @@ export class RemoteScope implements Scope {
   #abandoned = false;
   #left = false;
 
-  constructor(client: PortClient, id: number, label: string, parent: RemoteScope | undefined) {
+  /** @param tenant what others of this thread wait for while it runs; the lane itself is not of this thread */
+  constructor(client: PortClient, id: number, tenant: Tenant, parent: RemoteScope | undefined) {
     this.client = client;
     this.id = id;
-    this.label = label;
+    this.label = tenant.label;
     this.enclosing = parent;
-    this.turns = new FarLane(`a turn inside ${label}`, 1);
-    // What others of this thread wait for while it runs; the lane itself is not of this thread.
-    this.tenant = new Tenant(label);
+    this.turns = new FarLane(`a turn inside ${tenant.label}`, 1);
+    this.tenant = tenant;
   }
 
   get entered(): boolean {
@@ -39,19 +39,19 @@ export class RemoteScope implements Scope {
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    return this.#refusal(method.label, method.access) ?? this.client.call(method, args, context, this);
+    return this.#refuse(method.label, method.access) ?? this.client.call(method, args, context, this);
   }
 
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
-    return this.#refusal(cursor.method.label, 'read') ?? this.client.advance(cursor, how, context, this);
+    return this.#refuse(cursor.method.label, 'read') ?? this.client.advance(cursor, how, context, this);
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refusal('transaction', 'write') ?? this.client.hold('transaction', run, context, this);
+    return this.#refuse('transaction', 'write') ?? this.client.hold('transaction', run, context, this);
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refusal('snapshot', 'read') ?? this.client.hold('snapshot', run, context, this);
+    return this.#refuse('snapshot', 'read') ?? this.client.hold('snapshot', run, context, this);
   }
 
   leave(): void {
@@ -73,12 +73,18 @@ export class RemoteScope implements Scope {
     return this.#abandoned;
   }
 
-  #refusal(label: string, access: 'read' | 'write'): Promise<never> | undefined {
+  /** Why nothing more can be called in it; `undefined` while it can. */
+  refusal(label: string, access: 'read' | 'write'): TransactionEndedError | undefined {
     if (this.#open) return undefined;
     const error = new TransactionEndedError(
       `${label}: its ${this.label} has ended; await every call inside the callback`,
     );
     if (access === 'write') error.outcome = 'not-started';
-    return Promise.reject(error);
+    return error;
+  }
+
+  #refuse(label: string, access: 'read' | 'write'): Promise<never> | undefined {
+    const error = this.refusal(label, access);
+    return error && Promise.reject(error);
   }
 }

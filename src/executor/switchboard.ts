@@ -33,8 +33,12 @@ export class Switchboard implements Exchange {
     this.#strategy = strategy;
   }
 
-  /** Serves a port from now on. */
-  serve(port: MessagePort, page: Page): void {
+  /**
+   * Serves a port from now on.
+   *
+   * @param failed told each error that a request there is answered with
+   */
+  serve(port: MessagePort, page: Page, failed: (error: unknown) => void = () => undefined): void {
     const door: Door = new Door(
       this.#strategy,
       this.#errors,
@@ -44,6 +48,7 @@ export class Switchboard implements Exchange {
         called: () => {
           this.#tellSoon();
         },
+        failed,
         closed: () => {
           this.#doors.delete(door);
         },

@@ -19,7 +19,8 @@ export interface ThreadStart {
 export type Order =
   /** Open the database. */
   | { readonly kind: 'open' }
-  | { readonly kind: 'serve'; readonly port: MessagePort; readonly page: Page }
+  /** @see Caller.own */
+  | { readonly kind: 'serve'; readonly port: MessagePort; readonly page: Page; readonly own: boolean }
   /** Accept no more calls, and say when what was accepted has ended. */
   | { readonly kind: 'drain' }
   /** Say what a close waits for. */
@@ -32,6 +33,14 @@ export type Order =
   /** The close has failed: go on. */
   | { readonly kind: 'resume' };
 
+/** The names of what was given up on. */
+export interface Abandoned {
+  /** Calls of the thread's keeper, as far as they were here. */
+  readonly own: readonly string[];
+  /** Calls of threads that have ports. */
+  readonly others: readonly string[];
+}
+
 /** From the thread. */
 export type Report =
   /** The registry's module is there. */
@@ -39,8 +48,7 @@ export type Report =
   | ({ readonly kind: 'ready' } & Description)
   /** It could not open the database. */
   | { readonly kind: 'failed'; readonly error: EncodedError }
-  /** With the names of what was given up on. */
-  | { readonly kind: 'drained'; readonly abandoned: readonly string[] }
+  | ({ readonly kind: 'drained' } & Abandoned)
   | { readonly kind: 'running'; readonly labels: readonly string[] }
   | { readonly kind: 'prepared'; readonly error: EncodedError | undefined }
   | { readonly kind: 'closed'; readonly error: EncodedError | undefined }

@@ -16,7 +16,7 @@ import { ExecutorError } from '../errors.ts';
 import { decodeError } from './error-codec.ts';
 import { KeepAlive } from './keep-alive.ts';
 import { type Description } from './protocol.ts';
-import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
+import { type Abandoned, type Order, type Report, type ThreadStart } from './thread-messages.ts';
 import { findWorker } from './worker-file.ts';
 import { type Page } from './words.ts';
 
@@ -28,6 +28,8 @@ const MAX_DELAY = 5000;
 /** Whoever calls through a port to the thread. */
 export interface Caller {
   readonly page: Page;
+  /** Whether it is the thread's keeper, and no thread that has a port. */
+  readonly own: boolean;
   /** Takes a port to the thread, the first one or the one after a restart. */
   attach(port: MessagePort): void;
   /** The thread has died, and will be started again. */
@@ -109,11 +111,11 @@ export class OwningThread {
   /**
    * Resolves when everything that was accepted has ended; nothing more is. At once when there is no thread.
    *
-   * @returns the names of what was given up on
+   * @returns what was given up on
    */
-  async drain(): Promise<readonly string[]> {
+  async drain(): Promise<Abandoned> {
     const report = this.#ready ? await this.#ask({ kind: 'drain' }, 'drained') : undefined;
-    return report?.kind === 'drained' ? report.abandoned : [];
+    return report?.kind === 'drained' ? report : { own: [], others: [] };
   }
 
   /** What a close waits for in the thread, by name: also for callers that have ports. Not before a handler that runs has ended. */
@@ -226,7 +228,9 @@ export class OwningThread {
 
   #connect(caller: Caller): void {
     const { port1, port2 } = new MessageChannel();
-    this.#worker?.postMessage({ kind: 'serve', port: port2, page: caller.page } satisfies Order, [port2]);
+    this.#worker?.postMessage({ kind: 'serve', port: port2, page: caller.page, own: caller.own } satisfies Order, [
+      port2,
+    ]);
     caller.attach(port1);
   }
 

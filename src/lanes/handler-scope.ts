@@ -1,4 +1,4 @@
-import { currentContext, runInScope, scopeOf } from '../context/context.ts';
+import { runInScope } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type StartedRun } from '../connection/async-bench.ts';
@@ -61,14 +61,15 @@ class HandlerScope implements Scope {
  * Starts an asynchronous handler inside the transaction that is open.
  *
  * @param owner stands for its database in the async context
+ * @param enclosing the transaction or snapshot that it has joined, whatever its caller's async context says
  */
 export function startHandler(
   connection: Connection,
   method: Method,
   args: readonly unknown[],
-  { owner, tenant }: { readonly owner: object; readonly tenant: Tenant },
+  { owner, tenant, enclosing }: { readonly owner: object; readonly tenant: Tenant; readonly enclosing?: Scope },
 ): StartedRun {
-  const scope = new HandlerScope(method.label, tenant, scopeOf(currentContext(), owner));
+  const scope = new HandlerScope(method.label, tenant, enclosing);
   const run = runInScope(owner, scope, () => connection.start(method, args));
   const leave = (): void => {
     scope.leave();

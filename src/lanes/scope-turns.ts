@@ -1,6 +1,7 @@
 import { abortError, type Ambient, deadlineOf, tenantsOf, timerDelay } from '../context/context.ts';
 import { type Tenancy, type Tenant, waitInside } from '../context/holders.ts';
-import { TimeoutError } from '../errors.ts';
+import { type CallSite } from '../context/call-site.ts';
+import { describeHolder, type Holder, TimeoutError } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
 
 /** What takes a turn inside a scope. */
@@ -8,6 +9,8 @@ export interface InnerCall {
   readonly label: string;
   /** As whom it has its turn. */
   readonly tenant: Tenant;
+  /** Where it was called from, for what has its turn across ticks by its nature. */
+  readonly site: CallSite | undefined;
   readonly context: Ambient | undefined;
   /** Milliseconds that it may take where the context sets no deadline. */
   readonly timeout: number;
@@ -17,8 +20,8 @@ export interface InnerCall {
 export class ScopeTurns implements Tenancy {
   /** What these are the turns of. */
   readonly #of: string;
-  /** What has its turn now. */
-  #holder: Tenant | undefined;
+  /** What has its turn now, and since when. */
+  #holder: { readonly call: InnerCall; readonly since: number } | undefined;
   /** The last one that spans ticks, or one that waits for it. */
   #last: Promise<void> | undefined;
 
@@ -31,7 +34,7 @@ export class ScopeTurns implements Tenancy {
   }
 
   get tenants(): readonly Tenant[] {
-    return this.#holder === undefined ? [] : [this.#holder];
+    return this.#holder === undefined ? [] : [this.#holder.call.tenant];
   }
 
   /** Whether something has a turn, or waits for one. */
@@ -56,7 +59,7 @@ export class ScopeTurns implements Tenancy {
     });
     const result = (async () => {
       if (before !== undefined) await this.#untilDeadline(before, call);
-      this.#holder = call.tenant;
+      this.#holder = { call, since: performance.now() };
       try {
         return await run();
       } finally {
@@ -102,12 +105,20 @@ export class ScopeTurns implements Tenancy {
     }
   }
 
-  #late(label: string, heldFor: number): TimeoutError {
-    const holder = this.#holder?.label ?? 'what came before it';
+  #late(label: string, waited: number): TimeoutError {
+    const holder = this.#who();
+    const before = holder === undefined ? 'what came before it' : describeHolder(holder);
     return new TimeoutError(
-      `${label}: waited ${Math.round(heldFor)} ms inside ${this.#of} for ${holder} to end and did not start; a call of the ` +
-        'outer api waits for a nested transaction: use the api that the callback is given, or raise the option "timeout"',
-      { wait: 'turn', holder: { label: holder, heldFor } },
+      `${label}: waited ${Math.round(waited)} ms inside ${this.#of} and did not start; its turn is held by ${before}; calls ` +
+        'inside a transaction take turns: make that shorter, call what belongs to a nested one through the api that its ' +
+        'callback is given, or raise the option "timeout"',
+      { wait: 'turn', holder },
     );
+  }
+
+  #who(): Holder | undefined {
+    if (this.#holder === undefined) return undefined;
+    const { call, since } = this.#holder;
+    return { label: call.tenant.label, heldFor: performance.now() - since, site: call.site?.describe() };
   }
 }

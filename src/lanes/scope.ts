@@ -1,5 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
-import { abandonWithContext, type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { abandonWithContext, type Ambient, deadlineOf, labelOf, nestedLabel } from '../context/context.ts';
+import { CallSite } from '../context/call-site.ts';
 import { Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
@@ -158,8 +159,9 @@ export class OpenScope implements Scope {
 
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const tenant = new Tenant('nested transaction');
-    return this.#inTurn({ label: 'transaction', access: 'write' }, tenant, context, async () => {
+    const tenant = new Tenant(nestedLabel('transaction', context));
+    const call = { label: 'transaction', access: 'write', site: new CallSite() } as const;
+    return this.#inTurn(call, tenant, context, async () => {
       const inner = this.#nested('write', tenant);
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
@@ -187,8 +189,9 @@ export class OpenScope implements Scope {
 
   /** Runs a callback that may only read, on what this scope sees. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    const tenant = new Tenant('snapshot');
-    return this.#inTurn({ label: 'snapshot', access: 'read' }, tenant, context, async () => {
+    const tenant = new Tenant(nestedLabel('snapshot', context));
+    const call = { label: 'snapshot', access: 'read', site: new CallSite() } as const;
+    return this.#inTurn(call, tenant, context, async () => {
       const inner = this.#nested('read', tenant);
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
@@ -216,7 +219,7 @@ export class OpenScope implements Scope {
   }
 
   #inTurn<T>(
-    { label, access }: Pick<Method, 'label' | 'access'>,
+    { label, access, site }: Pick<Method, 'label' | 'access'> & { readonly site?: CallSite },
     tenant: Tenant,
     context: Ambient | undefined,
     run: () => Promise<T>,
@@ -224,7 +227,7 @@ export class OpenScope implements Scope {
     // A handler that is running would otherwise have it wait for its own end, or for longer than its caller can know.
     const misuse = this.#connection.busy ? this.#refusal(label, access) : undefined;
     if (misuse !== undefined) return Promise.reject(misuse);
-    return this.#turns.take({ label, tenant, context, timeout: this.#timeout }, () => {
+    return this.#turns.take({ label, tenant, site, context, timeout: this.#timeout }, () => {
       const refusal = this.#refusal(label, access);
       return refusal === undefined ? run() : Promise.reject(refusal);
     });
@@ -269,7 +272,7 @@ export class OpenScope implements Scope {
     const connection = this.#connection;
     const deadline = deadlineOf(context, this.#timeout);
     if (method.access === 'write') connection.control('savepoint');
-    const run = startHandler(connection, method, args, { owner: this.#owner, tenant });
+    const run = startHandler(connection, method, args, { owner: this.#owner, tenant, enclosing: this });
     try {
       const label = labelOf(context, method.label);
       const result = await withDeadline(run, label, { context, deadline, abandoned: this.abandoned });

@@ -95,11 +95,14 @@ export class Executor extends PortStrategy {
   override async idle(): Promise<void> {
     await super.idle();
     const abandoned = await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
-    // Those of this thread have been named; the others are of threads that have ports.
-    for (const label of abandoned?.flat() ?? []) {
-      const own = this.#named.indexOf(label);
-      if (own >= 0) this.#named.splice(own, 1);
-      else this.#nameAbandoned?.(label);
+    for (const { own, others } of abandoned ?? []) {
+      // Most of this thread's own have been named; not what could not be given up on here any more.
+      for (const label of own) {
+        const at = this.#named.indexOf(label);
+        if (at >= 0) this.#named.splice(at, 1);
+        else this.#nameAbandoned?.(label);
+      }
+      for (const label of others) this.#nameAbandoned?.(label);
     }
   }
 
@@ -117,7 +120,7 @@ export class Executor extends PortStrategy {
   override async running(): Promise<readonly string[]> {
     const asked = Promise.all(this.#all().map((thread) => thread.running()));
     const named = await Promise.race([asked, pause(ANSWER_WITHIN, undefined, { ref: false })]);
-    return [...new Set([...super.waitedFor(), ...(named?.flat() ?? [])])];
+    return named?.flat() ?? super.waitedFor();
   }
 
   resume(): void {
@@ -174,6 +177,7 @@ function callThrough(
   const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, ...shared }, thread.keeper);
   const caller: Caller = {
     page,
+    own: true,
     attach: (port: MessagePort) => {
       client.link.attach(port);
     },

@@ -1,7 +1,7 @@
-import { Cursor } from '../connection/cursor.ts';
-import { type Ambient, isOver } from '../context/context.ts';
+import { Cursor, type Pulled } from '../connection/cursor.ts';
+import { type Ambient, isOver, withoutEnd } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
-import { ContextError } from '../errors.ts';
+import { ContextError, DeadlockError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Batch, type Batches } from './batches.ts';
 import { type StreamHost } from './stream-host.ts';
@@ -41,14 +41,19 @@ export class HandlerBatches implements Batches<unknown> {
   async end(context: Ambient | undefined): Promise<void> {
     if (!this.#begun || this.#done) return;
     const scope = this.#host.scopeAt(context, this.#home);
-    const ending = this.#host.advance(this.#cursor, 'end', undefined, this.#home === undefined ? undefined : scope);
-    // Where no step can be made any more (the transaction is over, the database closed) there is nothing to clean up either.
-    const ended = ending.catch(() => undefined);
+    const step = (around: Ambient | undefined): Promise<Pulled> =>
+      this.#host.advance(this.#cursor, 'end', around, this.#home === undefined ? undefined : scope);
     // Inside a transaction that it does not belong to it has to wait for that one's end, and nobody for it. Nor does who has
-    // run out of time.
-    if ((this.#home === undefined && scope !== undefined) || isOver(context)) return;
-    const failure = (await ended)?.failure;
-    if (failure !== undefined) throw failure.error;
+    // run out of time, and nobody in a circle.
+    const ended =
+      (this.#home === undefined && scope !== undefined) || isOver(context)
+        ? 'not awaited'
+        : await step(withoutEnd(context)).catch((error: unknown) => {
+            // Where no step can be made any more (the transaction is over, the database closed) there is nothing to clean up.
+            return error instanceof DeadlockError ? 'not awaited' : undefined;
+          });
+    if (ended === 'not awaited') step(undefined).catch(() => undefined);
+    else if (ended?.failure !== undefined) throw ended.failure.error;
   }
 
   #misplaced(scope: Scope): ContextError {

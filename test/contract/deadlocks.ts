@@ -1,4 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { readFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import {
   ContextError,
@@ -223,45 +225,133 @@ export function deadlocks(strategy: StrategyUnderTest): void {
       expect(committed(dir, dir.file('b.db')).sort()).toEqual(inB.sort());
     });
 
-    test.runIf(strategy.inThread)('a circle through the turn of an asynchronous handler is seen', async () => {
+    test('a circle through the end of a stream that is left is seen', async () => {
       // inside a transaction of a:
-      // handler:  has the turn in a                     wants b: refused, undone
-      // other:                       has b    waits for a turn in a …               has it, ends
-      const [, b] = await openThree();
+      // other:    has b, walks over a                          leaves, which is a step in a …              has b, ends
+      // nested:                         has the turn in a                          wants b: refused, ends
+      const [a, b] = await openThree();
+      // More than one step has.
+      await Promise.all(Array.from({ length: 150 }, (_, at) => a.api.entries.run(`row-${at}`, ['row'])));
       const [inA, inB] = [gate(), gate()];
-      const notes = defineAsyncRepository(entries, {
-        writes: (drizzle) => ({
-          async add(call: string) {
-            await drizzle.insert(entries).values({ call, part: 1 });
-            inA.open();
-            await inB.passed;
-            await b.api.entries.run(call, ['row']);
-          },
-        }),
-      });
-      const opened = await open({
-        file: dir.file('a.db'),
-        repositories: defineRepositories(import.meta.url, { notes }),
-        strategy: strategy.name,
-      });
-      dir.atEnd(() => opened.close());
-      await opened.transaction(async (api) => {
-        const handler = api.notes.add('handler');
+      await a.transaction(async () => {
         const other = b.transaction(async (inner) => {
-          await inA.passed;
           await inner.entries.run('other', ['row']);
-          const waiting = api.notes.count();
-          await expectBlocked(waiting);
-          inB.open();
-          await waiting;
+          for await (const row of a.api.entries.each(1)) {
+            expect(row).toBe('row-0/1');
+            inB.open();
+            await inA.passed;
+            break;
+          }
         });
-        const error = await rejection(handler, DeadlockError);
-        expect(error.cycle).toContain('which notes.add holds');
+        await inB.passed;
+        const nested = a.transaction(async () => {
+          inA.open();
+          await turns(20);
+          await b.api.entries.run('nested', ['row']);
+        });
+        const error = await rejection(nested, DeadlockError);
+        expect(error.cycle).toContain('which transaction holds and waits for a turn inside transaction');
         await other;
       });
-      expect(committed(dir, dir.file('a.db'))).toEqual([]);
       expect(committed(dir, dir.file('b.db'))).toEqual(['other/1']);
     });
+
+    test('a stream that is left does not wait where that would close a circle, and its end comes later', async () => {
+      // inside a transaction of a:
+      // other:    has b, walks over a                                     leaves: its end waits, and nobody for it     ends
+      // nested:                         has the turn in a   waits for b …                                                 has b
+      const [a, b] = await openThree();
+      await Promise.all(Array.from({ length: 150 }, (_, at) => a.api.entries.run(`row-${at}`, ['row'])));
+      const [inA, inB] = [gate(), gate()];
+      const log = dir.file('log');
+      await a.transaction(async () => {
+        const nested: { promise?: Promise<void> } = {};
+        const other = b.transaction(async (inner) => {
+          await inner.entries.run('other', ['row']);
+          for await (const row of a.api.entries.each(1, log)) {
+            expect(row).toBe('row-0/1');
+            inB.open();
+            await inA.passed;
+            await expectBlocked(nested.promise ?? Promise.resolve());
+            break;
+          }
+        });
+        await inB.passed;
+        nested.promise = a.transaction(async () => {
+          inA.open();
+          await b.api.entries.run('nested', ['row']);
+        });
+        await Promise.all([nested.promise, other]);
+      });
+      expect(committed(dir, dir.file('b.db'))).toEqual(['other/1', 'nested/1']);
+      expect(readFileSync(log, 'utf8'), 'its finally has run').toMatch(/^begins\nends with 150 rows\n$/);
+    });
+
+    test('who waits for its turn in vain learns who has it, since when, and where that was called', async () => {
+      const a = await openLedger(dir, strategy, { timeout: 100 });
+      await a.transaction(async (api) => {
+        const hold = gate();
+        const nested = a.context({ label: 'ann', timeout: 5000 }, () => a.transaction(() => hold.passed));
+        await wait(100);
+        const error = await rejection(api.entries.run('late', ['row']), TimeoutError);
+        expect(error).toMatchObject({ wait: 'turn', outcome: 'not-started' });
+        expect(error.holder?.label).toBe('nested transaction in ann');
+        expect(error.holder?.heldFor, 'longer than the other has waited').toBeGreaterThan(150);
+        expect(error.holder?.site).toMatch(/deadlocks\.ts:\d+:\d+/);
+        hold.open();
+        await nested;
+      });
+    });
+
+    test
+      .runIf(strategy.inThread)
+      .each(['beside it inside the transaction', 'outside, and the handler is detached'] as const)(
+      'a circle through the turn of an asynchronous handler is seen, by one %s',
+      async (where) => {
+        // handler:  in a transaction of a                       wants b: refused, undone
+        // other:                             has b    wants a …                            has it, ends
+        const [, b] = await openThree();
+        const [inA, inB] = [gate(), gate()];
+        const notes = defineAsyncRepository(entries, {
+          writes: (drizzle) => ({
+            async add(call: string) {
+              await drizzle.insert(entries).values({ call, part: 1 });
+              inA.open();
+              await inB.passed;
+              await b.api.entries.run(call, ['row']);
+            },
+          }),
+        });
+        const a = await open({
+          file: dir.file('a.db'),
+          repositories: defineRepositories(import.meta.url, { notes }),
+          strategy: strategy.name,
+        });
+        dir.atEnd(() => a.close());
+        const runOther = (): Promise<void> =>
+          b.transaction(async (inner) => {
+            await inA.passed;
+            await inner.entries.run('other', ['row']);
+            const waiting = a.transaction(() => 1);
+            await expectBlocked(waiting);
+            inB.open();
+            await waiting;
+          });
+        const isOutside = where.startsWith('outside');
+        const outside = isOutside ? runOther() : undefined;
+        await a.transaction(async (api) => {
+          // It runs in the transaction whose api it is called by, whatever its async context says.
+          const handler = isOutside ? a.detached(() => api.notes.add('handler')) : api.notes.add('handler');
+          const inside = isOutside ? undefined : runOther();
+          const error = await rejection(handler, DeadlockError);
+          expect(error.cycle.at(-1)).toBe(isOutside ? 'which transaction holds' : 'which notes.add holds');
+          await inside;
+        });
+        await outside;
+        expect(committed(dir, dir.file('a.db'))).toEqual([]);
+        expect(committed(dir, dir.file('b.db'))).toEqual(['other/1']);
+      },
+    );
 
     test('two contexts that take two databases in the same order wait for each other and both go on', async () => {
       const [a, b] = await openThree();

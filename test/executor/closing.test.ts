@@ -1,6 +1,7 @@
 /** Promise 14 where several threads have the file open: all of it is closed, or nothing. */
 import { once } from 'node:events';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { ClosedError, InternalError } from '../../src/index.ts';
 import { openHostile } from '../support/open-hostile.ts';
@@ -70,6 +71,34 @@ describe.for([
     expect(await db.close()).toEqual({ abandoned: [] });
     expect(committed(dir)).toEqual(['a/1', 'b/1', 'c/1']);
     expectNoTransaction(dir);
+  });
+
+  test('that gives up names a call of another thread also where one of this thread has its name', async () => {
+    // | a third thread | here                     | another thread  | close                           |
+    // |----------------|--------------------------|-----------------|---------------------------------|
+    // | a transaction  |                          |                 |                                 |
+    // |                | waits                    |                 |                                 |
+    // |                |                          | the same, waits |                                 |
+    // | dies           | its handler runs         |                 |                                 |
+    // |                | sees that it is given up |                 | gives up; finds one in the lane |
+    const db = await openHostile(dir, options);
+    const [thread, third] = [startThread(dir, db), startThread(dir, db)];
+    expect(await thread.tell({ kind: 'snapshot' })).toEqual([]);
+    expect(await third.tell({ kind: 'transact', call: 'third' })).toBe('inside');
+    const noticed = dir.file('noticed');
+    const own = rejection(db.api.hostile.addUntilGivenUp('own', 10_000, noticed), ClosedError);
+    await until('the call here to wait', () => db.stats().writes?.queued === 1);
+    const order = { kind: 'add-until-given-up', call: 'other', noticed } as const;
+    const other = rejection(thread.tell(order), ClosedError);
+    await until('the other call to wait', () => db.stats().writes?.queued === 2);
+    await third.worker.terminate();
+    await wait(200);
+    const { abandoned } = await db.close({ drain: 0 });
+    expect(abandoned).toEqual(['hostile.addUntilGivenUp', 'hostile.addUntilGivenUp']);
+    expect((await own).outcome).toBe('rolled-back');
+    expect((await other).outcome).toBe('not-started');
+    expect(existsSync(noticed)).toBe(true);
+    expect(committed(dir)).toEqual([]);
   });
 
   test('that waits for long says for what of callers in other threads', async () => {

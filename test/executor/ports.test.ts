@@ -12,6 +12,7 @@ import {
   open,
   OptionError,
   TimeoutError,
+  TransactionEndedError,
 } from '../../src/index.ts';
 import { hostile } from '../support/hostile.ts';
 import { createLedger, entries, ledger } from '../support/ledger.ts';
@@ -88,15 +89,38 @@ for (const strategy of ['per-context', 'executor'] as const) {
     test('another thread may not block where it would wait for what itself has begun', async () => {
       const db = await openHostile(dir, { strategy, readers: 1 });
       const thread = startThread(dir, db);
-      const kinds = ['beside-transaction', 'before-transaction', 'beside-nested', 'beside-snapshots'] as const;
-      for (const kind of kinds) {
+      // Those of a transaction's callback are what it is undone with.
+      const outcomes = {
+        'beside-transaction': 'rolled-back',
+        'before-transaction': 'not-started',
+        'beside-nested': 'rolled-back',
+        'beside-snapshots': undefined,
+      } as const;
+      for (const [kind, outcome] of Object.entries(outcomes) as [keyof typeof outcomes, string | undefined][]) {
         const since = performance.now();
         const error = await rejection(thread.tell({ kind: `blocking-${kind}`, call: kind }), ContextError);
         expect(error.message, kind).toMatch(
           /cannot block here: it would wait for a transaction or snapshot of this thread/,
         );
+        expect(error.outcome, kind).toBe(outcome);
         expect(performance.now() - since, kind).toBeLessThan(4000);
       }
+      expect(committed(dir)).toEqual([]);
+    });
+
+    test('another thread may block where what it has begun is over', async () => {
+      const db = await openHostile(dir, { strategy, readers: 1 });
+      const thread = startThread(dir, db);
+      expect(await thread.tell({ kind: 'blocking-after-settled', call: 'a' })).toBe(1);
+      expect(await thread.tell({ kind: 'blocking-in-stream', call: 'b' })).toEqual([1, 2, 1, 2]);
+      expect(committed(dir)).toEqual(['a-before/1', 'a/1']);
+    });
+
+    test('a blocking call in a transaction that was given up is refused like any other', async () => {
+      const db = await openHostile(dir, { strategy });
+      const thread = startThread(dir, db);
+      const error = await rejection(thread.tell({ kind: 'blocking-given-up', call: 'a' }), TransactionEndedError);
+      expect(error.outcome).toBe('not-started');
       expect(committed(dir)).toEqual([]);
     });
 

@@ -12,6 +12,8 @@ async function obey(order: HostileOrder): Promise<unknown> {
   switch (order.kind) {
     case 'add':
       return db.api.hostile.add(order.call);
+    case 'add-until-given-up':
+      return db.api.hostile.addUntilGivenUp(order.call, 10_000, order.noticed);
     case 'blocking-add':
       return [db.blocking.hostile.add(order.call), db.blocking.hostile.listed()];
     case 'blocking-error':
@@ -44,6 +46,39 @@ async function obey(order: HostileOrder): Promise<unknown> {
       });
     case 'blocking-beside-snapshots':
       return db.snapshot(() => db.detached(() => db.blocking.hostile.listed()));
+    case 'blocking-after-settled': {
+      // Its callback has settled, and its COMMIT is on its way.
+      let settle = (): void => undefined;
+      const settled = new Promise<void>((resolve) => (settle = resolve));
+      const transaction = db.transaction(async (api) => {
+        await api.hostile.add(`${order.call}-before`);
+        settle();
+      });
+      await settled;
+      for (let turn = 0; turn < 6; turn++) await Promise.resolve();
+      const added = db.blocking.hostile.add(order.call);
+      await transaction;
+      return added;
+    }
+    case 'blocking-in-stream': {
+      // All rows came with the first batch: nothing is held any more.
+      const counts: number[] = [];
+      for await (const row of db.api.hostile.stream({}, { consistent: true })) {
+        counts.push(row.part, db.blocking.hostile.count());
+      }
+      return counts;
+    }
+    case 'blocking-given-up': {
+      let made: Promise<unknown> = Promise.resolve();
+      const given = db.context({ timeout: 20 }, () =>
+        db.transaction(() => {
+          made = new Promise((resolve) => setTimeout(resolve, 60)).then(() => db.blocking.hostile.add(order.call));
+          return made;
+        }),
+      );
+      await given.catch(() => undefined);
+      return made;
+    }
     case 'transact':
       return db.transaction(async (api) => {
         await api.hostile.add(order.call);

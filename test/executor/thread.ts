@@ -16,9 +16,13 @@ export type HostileOrder =
         | 'blocking-beside-transaction'
         | 'blocking-before-transaction'
         | 'blocking-beside-nested'
-        | 'blocking-beside-snapshots';
+        | 'blocking-beside-snapshots'
+        | 'blocking-after-settled'
+        | 'blocking-in-stream'
+        | 'blocking-given-up';
       readonly call: string;
     }
+  | { readonly kind: 'add-until-given-up'; readonly call: string; readonly noticed: string }
   | { readonly kind: 'requests'; readonly call: string; readonly count: number }
   | { readonly kind: 'snapshot' | 'close' };
 

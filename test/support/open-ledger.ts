@@ -43,18 +43,19 @@ export async function expectNothingHeld(
   dir: TempDir,
   db: Pick<LedgerDatabase, 'stats'>,
   strategy: StrategyUnderTest,
+  file = dir.file(),
 ): Promise<void> {
-  if (!strategy.inThread) await until('the connections to come back', () => isFree(dir, db));
+  if (!strategy.inThread) await until('the connections to come back', () => isFree(dir, db, file));
   expect(db.stats().streams).toEqual({ pinning: 0, oldest: undefined });
   expect(db.stats().readers.leased).toBe(0);
-  expectNoTransaction(dir);
+  expectNoTransaction(dir, file);
 }
 
-function isFree(dir: TempDir, db: Pick<LedgerDatabase, 'stats'>): boolean {
+function isFree(dir: TempDir, db: Pick<LedgerDatabase, 'stats'>, file: string): boolean {
   const { streams, readers } = db.stats();
   if (streams.pinning + readers.leased > 0) return false;
   try {
-    expectNoTransaction(dir);
+    expectNoTransaction(dir, file);
     return true;
   } catch {
     return false;
