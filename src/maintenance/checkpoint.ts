@@ -11,8 +11,7 @@
  *    A passive checkpoint holds off nobody, so other processes that commit meanwhile keep the WAL from being empty, and it
  *    would grow for as long as they do. When two steps have not started it over, the next takes the writers' lock if that
  *    is free (`restart`): then nothing is added meanwhile.
- * 2. *The size of a step* follows the disk, so that one takes about {@link STEP_TIME} milliseconds. It grows only where steps
- *    take a noticeable part of the time: a longer WAL is slower to write for as long as the file grows.
+ * 2. *The size of a step* follows the disk, `step-size.ts`.
  * 3. *Idle.* A while after the last commit the rest is moved, unless it is too little to be worth an fsync.
  * 4. *The limit.* A WAL file longer than `journal_size_limit` is emptied (truncated) once nobody reads from it. Nothing
  *    here ever waits for a lock.
@@ -32,18 +31,13 @@ import { checkpointChannel } from '../observe/trace.ts';
 import { type WalStats } from '../observe/wal-stats.ts';
 import { type Attempt, attemptHere, attemptInThread, type ThreadAttempt } from './attempt.ts';
 import { PinWarning } from './pin-warning.ts';
+import { STEP, StepSize } from './step-size.ts';
 
 const MIB = 1024 * 1024;
 /** Milliseconds between two looks at the WAL. */
 const LOOK_EVERY = 5;
 /** Bytes that a fast disk takes in a millisecond: a small limit is not passed between two looks. */
 const FAST = 2 * MIB;
-/** Milliseconds that a step may hold the event loop. */
-const STEP_TIME = 8;
-/** Bytes of a step. With fewer the fsync would cost more than the pages; with more, pages that are written again and again are moved once. */
-const STEP = { least: MIB, first: 4 * MIB, most: 12 * MIB } as const;
-/** The part of the time that steps take, from which on they are made longer, and so fewer. */
-const WORTH_A_LONGER_STEP = 0.02;
 /** More bytes than this, and than a step, are moved, or cut off, in a thread. */
 const HERE_AT_MOST = 8 * MIB;
 /** Milliseconds without a commit until the rest is moved, and from how many bytes on it is. */
@@ -106,9 +100,7 @@ export class CheckpointPolicy {
   #gauge: WalGauge | undefined;
   #limit: number | undefined;
   #bytesPerPage = 0;
-  #step: number = STEP.first;
-  #steppedAt = 0;
-  #mostAStep: number = STEP.most;
+  readonly #step = new StepSize();
   #lookEvery = LOOK_EVERY;
   /** Bytes that the database did not have at the last look. */
   #backlog = 0;
@@ -143,9 +135,8 @@ export class CheckpointPolicy {
     const limit = walLimit(handle);
     if (limit !== undefined) this.#limit = Math.min(limit, this.#limit ?? limit);
     // So that it is reached only when something is in the way.
-    this.#mostAStep = Math.max(IDLE.least, Math.min(STEP.most, (this.#limit ?? Infinity) / 2));
-    this.#step = Math.min(this.#step, this.#mostAStep);
-    this.#lookEvery = Math.min(LOOK_EVERY, this.#mostAStep / FAST);
+    this.#step.limit(Math.max(IDLE.least, (this.#limit ?? Infinity) / 2));
+    this.#lookEvery = Math.min(LOOK_EVERY, this.#step.most / FAST);
     this.resumeWriter(writer);
   }
 
@@ -195,7 +186,7 @@ export class CheckpointPolicy {
     this.#look(now);
     // With a reader in the way as much again may pay, for by now it may be another reader. What is to start the WAL over
     // needs luck, and so more tries.
-    const due = Math.max(this.#isLong ? STEP.least : this.#step, (this.#blocked?.backlog ?? 0) * 2);
+    const due = Math.max(this.#isLong ? STEP.least : this.#step.bytes, (this.#blocked?.backlog ?? 0) * 2);
     if (this.#backlog >= due) this.#ask();
   }
 
@@ -226,7 +217,7 @@ export class CheckpointPolicy {
 
   /** A step may have become a little longer before its turn came. */
   get #hereAtMost(): number {
-    return Math.max(HERE_AT_MOST, this.#step * 1.25);
+    return Math.max(HERE_AT_MOST, this.#step.bytes * 1.25);
   }
 
   #connection(): Connection | undefined {
@@ -249,7 +240,7 @@ export class CheckpointPolicy {
 
   /** Steps have not started the WAL over. */
   get #isLong(): boolean {
-    return this.#length >= 2 * this.#step;
+    return this.#length >= 2 * this.#step.bytes;
   }
 
   #look(now: number): void {
@@ -290,7 +281,7 @@ export class CheckpointPolicy {
     if (this.#backlog > this.#hereAtMost && this.#startThread(truncate ? 'truncate' : 'passive')) return;
     if (this.#backlog > 0) {
       const attempt = attemptHere(connection, this.#isLong ? 'restart' : 'passive');
-      this.#adapt(attempt);
+      this.#step.learn(this.#backlog, attempt);
       if (!truncate || !attempt.complete) {
         this.#note(attempt);
         return;
@@ -325,17 +316,6 @@ export class CheckpointPolicy {
     this.#thread?.ref();
     const attempt = await this.#thread?.ended;
     return attempt?.state === undefined ? undefined : attempt;
-  }
-
-  /** Steps towards the bytes that this disk moves in the time of a step. */
-  #adapt({ duration, complete }: Attempt): void {
-    const now = performance.now();
-    const share = duration / (now - this.#steppedAt);
-    this.#steppedAt = now;
-    if (!complete || this.#backlog < STEP.least) return;
-    const fitting = (this.#backlog * STEP_TIME) / Math.max(duration, 1);
-    if (fitting > this.#step && share < WORTH_A_LONGER_STEP) return;
-    this.#step = Math.min(this.#mostAStep, Math.max(STEP.least, (this.#step + fitting) / 2));
   }
 
   #note(attempt: Attempt): void {
