@@ -96,7 +96,7 @@ class Connection extends PortStrategy {
     this.#description = greeting;
     control.on('message', this.#notice);
     control.on('close', () => {
-      this.#refuse();
+      this.#refuse('has closed it, or has ended');
     });
     control.unref();
     this.#receive();
@@ -104,7 +104,7 @@ class Connection extends PortStrategy {
 
   /** Makes a call and sleeps until it is answered. */
   block(method: Method, args: readonly unknown[], scope: RemoteScope | undefined): unknown {
-    const client = scope?.client ?? (method.access === 'write' ? this.writer : this.reader());
+    const client = scope?.client ?? (method.access === 'write' ? this.writer : this.reader(method));
     const ended = scope?.refusal(method.label, method.access);
     if (ended !== undefined) throw ended;
     if (!client.laneOf(method.access, scope).isFree) {
@@ -141,6 +141,10 @@ class Connection extends PortStrategy {
   }
 
   readonly #notice = (notice: Notice): void => {
+    if (notice.kind === 'closed') {
+      this.#refuse('has closed it');
+      return;
+    }
     const client = this.clients()[notice.at];
     switch (notice.kind) {
       case 'line':
@@ -156,14 +160,20 @@ class Connection extends PortStrategy {
     }
   };
 
-  #refuse(): void {
+  #refuse(why: 'has closed it' | 'has closed it, or has ended'): void {
     this.over = true;
     const { file } = this.#description.decision.facts;
     for (const client of this.clients()) {
+      const refuse = (): void => {
+        client.refuse((label) => new ClosedError(`${label}: the thread that had ${file} open ${why}`));
+      };
+      // What had begun is rejected with the close; in a thread that died, with that.
+      if (why === 'has closed it') {
+        client.link.receive();
+        refuse();
+      }
       client.link.lost(undefined);
-      client.refuse(
-        (label) => new ClosedError(`${label}: the thread that had ${file} open has closed it, or has ended`),
-      );
+      refuse();
     }
   }
 }

@@ -4,6 +4,7 @@ import {
   type Ambient,
   type ContextOptions,
   currentContext,
+  labelOf,
   runDetached,
   runInContext,
   runInScope,
@@ -221,7 +222,7 @@ export class SluiceDatabase<G extends Registry> implements Database<G> {
   #refusal({ label, access }: Method, context: Ambient | undefined, scope: Scope | undefined): Error | undefined {
     const closed = scope === undefined ? this.#closing.refusal(label) : undefined;
     if (closed !== undefined) return closed;
-    if (context?.signal?.aborted === true) return aborted(label, access, context.signal);
+    if (context?.signal?.aborted === true) return aborted(labelOf(context, label), access, context.signal);
     return undefined;
   }
 

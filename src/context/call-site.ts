@@ -14,3 +14,21 @@ export class CallSite {
     return frames.map((frame) => frame.trim()).find((frame) => !HIDDEN.some((part) => frame.includes(part)));
   }
 }
+
+/** A place that another thread knows: where it began what has this number at this door. */
+export class FarSite {
+  readonly door: object;
+  readonly begin: number;
+
+  constructor(door: object, begin: number) {
+    this.door = door;
+    this.begin = begin;
+  }
+
+  /** Only the other thread could say. */
+  describe(): undefined {
+    return undefined;
+  }
+}
+
+export type Site = CallSite | FarSite;

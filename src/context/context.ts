@@ -2,7 +2,9 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { AbortError, OptionError, TimeoutError } from '../errors.ts';
 import { nearMiss } from '../near-miss.ts';
 import { describe, isPlain } from '../plain.ts';
+import { CallSite, type FarSite, type Site } from './call-site.ts';
 import { type Tenant } from './holders.ts';
+import { holderOf } from './lease.ts';
 import { type Progress } from './progress.ts';
 import { type Scope } from './scope.ts';
 
@@ -29,6 +31,8 @@ export interface Ambient {
   readonly scopes: ReadonlyMap<object, Scope | undefined>;
   /** Those that `detached` took the caller out of. */
   readonly left?: readonly Scope[] | undefined;
+  /** Where a transaction or snapshot was called from that another thread begins. */
+  readonly site?: FarSite;
   /** Set for a call that came from another thread, which its strategy moves on. Handlers and effects have {@link caller}. */
   readonly progress?: Progress;
   /** The other thread's call that this is inside of. What is called here is another one, and has no part in its progress. */
@@ -187,9 +191,14 @@ export function isOver(context: Ambient | undefined): boolean {
   return context.deadline !== undefined && performance.now() >= context.deadline;
 }
 
-/** The same place without deadline and signal: for what has to be done although these have come. */
-export function withoutEnd(context: Ambient | undefined): Ambient | undefined {
-  return context && { ...context, deadline: undefined, signal: undefined };
+/** For what has to be done although nobody waits for it: it has all the time there is, no signal, and is part of nothing. */
+export function unawaited(context: Ambient | undefined): Ambient {
+  return { deadline: Infinity, signal: undefined, label: context?.label, scopes: NO_SCOPES };
+}
+
+/** Where what begins now was called from. */
+export function siteOf(context: Ambient | undefined): Site {
+  return context?.site ?? new CallSite();
 }
 
 /** A call's name with who is calling: `accounts.get in GET /accounts`. */
@@ -210,6 +219,8 @@ export function abortError(label: string, signal: AbortSignal): AbortError {
 /** What a signal or a deadline can end under its callback. */
 interface Abandonable {
   readonly label: string;
+  /** Where it was called from, if that is known. */
+  readonly site?: Site | undefined;
   abandon(error: Error): void;
 }
 
@@ -237,12 +248,13 @@ export function abandonAtDeadline(running: Abandonable, context: Ambient | undef
   const since = performance.now();
   const timer = setTimeout(
     () => {
-      const heldFor = performance.now() - since;
+      const { label, site } = running;
+      const holder = holderOf({ label, since, site });
       running.abandon(
         new TimeoutError(
-          `${running.label}: had not ended at the deadline of its context, after ${Math.round(heldFor)} ms, and was undone; ` +
+          `${label}: had not ended at the deadline of its context, after ${Math.round(holder.heldFor)} ms, and was undone; ` +
             'await less inside it, or give the context more time',
-          { wait: 'callback', holder: { label: running.label, heldFor } },
+          { wait: 'callback', holder },
         ),
       );
     },

@@ -64,8 +64,10 @@ export class Answers {
     }
   }
 
-  error(word: number, error: unknown): void {
-    this.send(['error', word, encodeError(error, this.#errors)]);
+  /** @param holder the `begin` of this port that was in the way */
+  error(word: number, error: unknown, holder?: number): void {
+    const encoded = encodeError(error, this.#errors);
+    this.send(holder === undefined ? ['error', word, encoded] : ['error', word, encoded, holder]);
   }
 
   /** Sends an answer as it is. */

@@ -1,6 +1,6 @@
 /** What a caller is told when the thread that owns the database does not answer, or is gone. */
+import { type Site } from '../context/call-site.ts';
 import { describeHolder, ExecutorError, type Holder, OptionError, type Outcome, TimeoutError } from '../errors.ts';
-import { type FarLanes } from './far-lanes.ts';
 import { type Outgoing } from './pending.ts';
 import { type CannotCross } from './values.ts';
 import { COMMITTED, COMMITTING } from './words.ts';
@@ -75,12 +75,11 @@ export function cannotCross(label: string, refused: CannotCross): OptionError {
   return error;
 }
 
-/** Adds to an error the place where the transaction was begun that was in the way, if that was here. */
-export function nameSite(error: TimeoutError, holder: Holder, lanes: Pick<FarLanes, 'siteOf'>): void {
-  const site = holder.site ?? lanes.siteOf(holder.label);
-  if (site === holder.site) return;
-  const known = { ...holder, site };
-  const { message, stack } = error;
+/** Adds to an error the place in this thread where what was in the way was called from. */
+export function nameSite(error: TimeoutError, site: Site): void {
+  const { holder, message, stack } = error;
+  if (holder === undefined) return;
+  const known = { ...holder, site: site.describe() };
   error.message = message.replace(describeHolder(holder), () => describeHolder(known));
   if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
   Object.defineProperty(error, 'holder', { value: known, enumerable: true, configurable: true, writable: true });

@@ -2,7 +2,7 @@
  * The callers' end of a port: futures for requests that another thread answers (protocol.ts). What is in flight, and the port
  * that may be lost under it, are link.ts's affair.
  */
-import { CallSite } from '../context/call-site.ts';
+import { CallSite, type Site } from '../context/call-site.ts';
 import { abortError, type Ambient, labelOf, nestedLabel, tenantsOf } from '../context/context.ts';
 import { type Tenancy, Tenant, waitInside } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
@@ -53,7 +53,13 @@ export class PortClient {
   #lastId = 0;
   /** The numbers of the cursors that have begun here. */
   readonly #cursors = new WeakMap<Cursor, number>();
+  /** Streams that were neither read to their end nor ended: their generators are the server's to drop. */
+  readonly #dropped = new FinalizationRegistry<number>((number) => {
+    this.link.tell(['forget', number]);
+  });
   #lastCursor = 0;
+  /** Where the transactions and snapshots were called from that have not ended, by the numbers of their `begin`s. */
+  readonly #sites = new Map<number, Site>();
   #refusal: ((label: string) => Error) | undefined;
 
   /** @param keeper of what brings the next port: a port that died keeps nothing alive */
@@ -65,10 +71,10 @@ export class PortClient {
       answered: (pending, took) => {
         this.#learn(pending, took);
       },
-      failure: (pending, encoded) => this.#failure(pending, encoded),
+      failure: (pending, encoded, holder) => this.#failure(pending, encoded, holder),
     });
     this.#inFlight = this.link.inFlight;
-    this.#overdue = new Overdue(this.link, this.#lanes);
+    this.#overdue = new Overdue(this.link);
   }
 
   /** Requests that somebody waits for. */
@@ -141,10 +147,10 @@ export class PortClient {
       const error = abortError(label, signal);
       throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
-    const site = holding?.site ?? new CallSite();
-    const guest: Guest = { tenant: new Tenant(label), site, begun: false };
+    const guest: Guest = { tenant: new Tenant(label), begun: false };
     const endWait = this.#waitAround(access, name, context, outer);
     const id = ++this.#lastId;
+    this.#sites.set(id, holding?.site ?? new CallSite());
     const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
     const begin = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
     const request = this.#outgoing(id, word, begin, label, context, outer);
@@ -153,6 +159,7 @@ export class PortClient {
     const pending = this.#send(request);
     pending.wanted = holding?.wanted;
     const answered = pending.answered();
+    void answered.then(() => this.#sites.delete(id));
     const leave = this.laneOf(access, outer).enter(guest);
     const first = await Promise.race([pending.begun(), answered]);
     if (first instanceof Failure) {
@@ -204,6 +211,7 @@ export class PortClient {
       packed = packArguments(label, args);
       number = ++this.#lastCursor;
       this.#cursors.set(cursor, number);
+      this.#dropped.register(cursor, number, cursor);
     }
     const endWait = this.#waitAround('step', label, context, scope);
     const scopeId = scope?.id ?? 0;
@@ -215,6 +223,7 @@ export class PortClient {
     const answer = await this.#send(request).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
     const { items, done, failure } = answer as SentStep;
+    if (done) this.#dropped.unregister(cursor);
     if (failure === undefined) return { items, done };
     return {
       items,
@@ -300,7 +309,7 @@ export class PortClient {
   ): (() => void) | undefined {
     if (context === undefined || context.scopes.size === 0) return undefined;
     const lane = this.laneOf(needs, scope);
-    // Turns inside a scope are taken in the order in which they are asked for: what will be nested there later waits for this.
+    // A free lane is a wait all the same, since others may come first; a turn inside a scope is not, which is taken in order.
     if (lane === undefined || (scope !== undefined && lane.isFree)) return undefined;
     const tenants = tenantsOf(context);
     return tenants.length === 0 ? undefined : waitInside(tenants, lane, label);
@@ -315,10 +324,7 @@ export class PortClient {
     scope?: RemoteScope,
   ): Outgoing {
     const request = new Outgoing(id, word, what, label, context, this.#limits.timeout);
-    if (scope !== undefined) {
-      request.scope = scope.id;
-      request.turns = scope.turns;
-    }
+    request.scope = scope?.id ?? 0;
     return request;
   }
 
@@ -350,7 +356,8 @@ export class PortClient {
     if (known !== cost) costs.set(label, cost);
   }
 
-  #failure({ parts: { signal, turns } }: Pending, encoded: EncodedError): Failure {
+  #failure({ parts: { signal } }: Pending, encoded: EncodedError, holder: number | undefined): Failure {
+    const site = holder === undefined ? undefined : this.#sites.get(holder);
     return new Failure((caller) => {
       const error = decodeError(encoded, caller, this.#limits.errors);
       // The reason itself is here, and need not have crossed.
@@ -358,8 +365,7 @@ export class PortClient {
         Object.defineProperty(error, 'cause', { value: signal.reason, configurable: true, writable: true });
       }
       // Nor is the place known there where a transaction of this thread was begun.
-      if (error instanceof TimeoutError && error.holder !== undefined)
-        nameSite(error, error.holder, turns ?? this.#lanes);
+      if (site !== undefined && error instanceof TimeoutError) nameSite(error, site);
       return error;
     });
   }

@@ -1,10 +1,11 @@
 /** One port of a strategy, and what its callers have in flight: the server's end of protocol.ts. */
-import { CallSite } from '../context/call-site.ts';
+import { FarSite } from '../context/call-site.ts';
 import { type Ambient, NO_SCOPES, runWithAmbient } from '../context/context.ts';
 import { Cursor, type Pulled } from '../connection/cursor.ts';
+import { farSiteOf } from '../context/lease.ts';
 import { type Scope } from '../context/scope.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
-import { AbortError, ContextError, TransactionEndedError, UnknownMethodError } from '../errors.ts';
+import { AbortError, ContextError, TimeoutError, TransactionEndedError, UnknownMethodError } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
 import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
@@ -47,8 +48,8 @@ export class Door {
   readonly #events: DoorEvents;
   readonly #answers: Answers;
   readonly #held = new HeldScopes();
-  /** Calls of handlers that yield, between two steps. */
-  readonly #cursors = new Map<number, Cursor>();
+  /** Calls of handlers that yield, between two steps, and the scope that each began in, or 0. */
+  readonly #cursors = new Map<number, { readonly cursor: Cursor; readonly scope: number }>();
   readonly #aborts = new Map<number, AbortController>();
   #gone = false;
 
@@ -107,6 +108,9 @@ export class Door {
         break;
       case 'abort':
         this.#aborts.get(request[1])?.abort();
+        break;
+      case 'forget':
+        this.#cursors.delete(request[1]);
         break;
       case 'page':
         this.#words.add(request[1]);
@@ -189,10 +193,10 @@ export class Door {
       return;
     }
     const around = this.#around(id, sent, progress);
-    let cursor = this.#cursors.get(number);
+    let cursor = this.#cursors.get(number)?.cursor;
     if (cursor === undefined && args !== undefined) {
       cursor = new Cursor(method, unpack(args, buffers) as readonly unknown[]);
-      this.#cursors.set(number, cursor);
+      this.#cursors.set(number, { cursor, scope });
     }
     runWithAmbient(around, () => this.#step(scope, cursor, how, method, around)).then(
       ({ items, done, failure }) => {
@@ -217,24 +221,25 @@ export class Door {
     method: Method,
     around: Ambient,
   ): Promise<Pulled> {
+    const held = this.#held.get(scope);
+    if (scope !== 0 && held === undefined) throw ended(method.label);
     if (cursor === undefined) {
       if (how === 'end') return { items: [], done: true };
       throw new ContextError(`${method.label}: the thread that it was reading in had to be replaced; stream again`);
     }
-    if (scope === 0) {
+    if (held === undefined) {
       const refusal = this.#refusal(method.label);
       if (refusal !== undefined) throw refusal;
       return this.#strategy.advance(cursor, how, around);
     }
-    const held = this.#held.get(scope);
-    if (held === undefined) throw ended(method.label);
     return held.advance(cursor, how, around);
   }
 
   #begin([, id, word, outer, what, sent, stream]: Extract<Request, readonly ['begin', ...unknown[]]>): void {
     this.#events.called();
     const progress = new WordProgress(this.#words, word);
-    const around = this.#around(id, sent, progress);
+    const site = new FarSite(this, id);
+    const around = { ...this.#around(id, sent, progress), site };
     const inside = (scope: Scope): Promise<void> =>
       this.#held.hold(id, scope, progress, () => {
         this.#answers.send(['begun', word]);
@@ -250,7 +255,7 @@ export class Door {
       const wanted = (): void => {
         this.#answers.send(['wanted', word]);
       };
-      return this.#strategy.snapshot(inside, around, { label: stream, site: new CallSite(), wanted });
+      return this.#strategy.snapshot(inside, around, { label: stream, site, wanted });
     };
     runWithAmbient(around, begin).then(
       () => {
@@ -287,6 +292,8 @@ export class Door {
   #left(id: number): void {
     this.#aborts.delete(id);
     this.#held.left(id);
+    // Its generators cannot go on any more.
+    for (const [number, { scope }] of this.#cursors) if (scope === id) this.#cursors.delete(number);
   }
 
   #around(id: number, sent: SentContext | undefined, progress: WordProgress): Ambient {
@@ -314,7 +321,13 @@ export class Door {
     this.#aborts.delete(id);
     this.#events.failed(error);
     const said = outcome === undefined ? error : withOutcome(error, outcome);
-    this.#answers.error(word, said);
+    this.#answers.error(word, said, this.#inTheWay(error));
+  }
+
+  /** The `begin` of this port that an error names. */
+  #inTheWay(error: unknown): number | undefined {
+    const far = error instanceof TimeoutError && error.holder !== undefined ? farSiteOf(error.holder) : undefined;
+    return far?.door === this ? far.begin : undefined;
   }
 
   /** The thread at the other end died, or closed its database: whatever it held is undone, and the lane goes on. */
@@ -325,7 +338,7 @@ export class Door {
     this.#held.undoAll();
     // Their `finally` runs; nobody is left to be told how that went. On a database that closes it would open a reader again.
     if (this.#events.refusal() === undefined)
-      for (const cursor of this.#cursors.values())
+      for (const { cursor } of this.#cursors.values())
         this.#strategy.advance(cursor, 'end', undefined).catch(() => undefined);
     this.#cursors.clear();
     for (const controller of this.#aborts.values()) controller.abort();

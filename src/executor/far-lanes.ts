@@ -5,7 +5,6 @@
  * A circle of waits whose callbacks all run in this thread is closed here, wherever the lanes are, so it is found here, at
  * once. What other threads hold is not known: where they are part of a circle its deadline ends it.
  */
-import { type CallSite } from '../context/call-site.ts';
 import { type Tenancy, type Tenant } from '../context/holders.ts';
 
 /** What of its server a request needs: a `step` is one of a handler that yields. */
@@ -22,8 +21,6 @@ export interface FarConnections {
 /** A transaction or snapshot whose callback runs here, from when its beginning was asked for until the callback has settled. */
 export interface Guest {
   readonly tenant: Tenant;
-  /** Where it was called from. */
-  readonly site: CallSite;
   /** It has the lane; before, it is on its way. */
   begun: boolean;
 }
@@ -46,11 +43,6 @@ export class FarLanes {
   of(needs: Needs): FarLane | undefined {
     if (needs === 'step') return this.#oneHandle ? this.#writing : undefined;
     return needs === 'write' ? this.#writing : this.#reading;
-  }
-
-  /** Where the one of this name that is in the write lane, or else with a reader, was called from; `undefined` if none is. */
-  siteOf(label: string): string | undefined {
-    return this.#writing.siteOf(label) ?? this.#reading.siteOf(label);
   }
 
   /** What a close waits for. */
@@ -88,12 +80,6 @@ export class FarLane implements Tenancy {
     return () => {
       this.#guests.delete(guest);
     };
-  }
-
-  siteOf(name: string): string | undefined {
-    return this.#inside()
-      .find(({ tenant }) => tenant.label === name)
-      ?.site.describe();
   }
 
   each(): readonly Tenancy[] {

@@ -7,7 +7,8 @@
  * 1. The first message is the greeting: what the database is. It lies in the port when the port is given, so that `connect` can
  *    read it at once.
  * 2. A `line` is a data port. `lost` says that its thread died; another `line` follows, or `refused` for good.
- * 3. The control port closes with the database at the one end, or with the `Database` of the other thread.
+ * 3. The control port closes with the database at the one end, which then says `closed` first, or with the `Database` of the
+ *    other thread.
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { encodeError, type EncodedError } from './error-codec.ts';
@@ -28,7 +29,8 @@ export interface Greeting extends Description {
 export type Notice =
   | { readonly kind: 'line'; readonly at: number; readonly port: MessagePort }
   | { readonly kind: 'lost'; readonly at: number; readonly cause: EncodedError | undefined }
-  | { readonly kind: 'refused'; readonly at: number; readonly error: EncodedError };
+  | { readonly kind: 'refused'; readonly at: number; readonly error: EncodedError }
+  | { readonly kind: 'closed' };
 
 /** What serves the calls of a line. */
 export interface Exchange {
@@ -64,7 +66,10 @@ export class GivenPorts {
   }
 
   close(): void {
-    for (const control of this.#controls) control.close();
+    for (const control of this.#controls) {
+      control.postMessage({ kind: 'closed' } satisfies Notice);
+      control.close();
+    }
   }
 }
 

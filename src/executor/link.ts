@@ -24,8 +24,8 @@ import { commitTime, COMMITTED, type Page, QUEUED } from './words.ts';
 export interface LinkEvents {
   /** A call has been answered with a value. @param took milliseconds that it kept the thread busy, where they are many */
   readonly answered: (pending: Pending, took: number | undefined) => void;
-  /** Makes the error out of what came. */
-  readonly failure: (pending: Pending, encoded: EncodedError) => Failure;
+  /** Makes the error out of what came. @param holder the `begin` that was in the way, if it was one of this port's */
+  readonly failure: (pending: Pending, encoded: EncodedError, holder: number | undefined) => Failure;
 }
 
 /** One port's traffic. */
@@ -133,7 +133,7 @@ export class Link {
   }
 
   /** Says something that has no answer. A server that is gone need not know. */
-  tell(message: Extract<Request, readonly ['end' | 'abort' | 'page', ...unknown[]]>): void {
+  tell(message: Extract<Request, readonly ['end' | 'abort' | 'forget' | 'page', ...unknown[]]>): void {
     this.#outbox?.push(message);
   }
 
@@ -188,7 +188,7 @@ export class Link {
         this.#value(pending, answer[3] === undefined ? answer[2] : unpack(answer[2], answer[3]), answer[4]);
         break;
       case 'error':
-        this.#settle(pending, this.#events.failure(pending, answer[2]));
+        this.#settle(pending, this.#events.failure(pending, answer[2], answer[3]));
     }
   }
 

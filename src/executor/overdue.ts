@@ -1,10 +1,10 @@
 import { timerDelay } from '../context/context.ts';
 import { type Holder } from '../errors.ts';
 import { outcomeOf, overdueError } from './client-errors.ts';
-import { type FarLanes } from './far-lanes.ts';
 import { type InFlight } from './in-flight.ts';
 import { type Link } from './link.ts';
 import { type Pending } from './pending.ts';
+import { isBegin } from './requests.ts';
 import { QUEUED, RUNNING } from './words.ts';
 
 /** Milliseconds that a commit may take beyond its caller's deadline before it is left to itself. */
@@ -14,14 +14,12 @@ const COMMIT_GRACE = 1000;
 export class Overdue {
   readonly #link: Link;
   readonly #inFlight: InFlight;
-  readonly #lanes: FarLanes;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
-  constructor(link: Link, lanes: FarLanes) {
+  constructor(link: Link) {
     this.#link = link;
     this.#inFlight = link.inFlight;
-    this.#lanes = lanes;
   }
 
   /** Sees to it that somebody looks at the requests at this time. */
@@ -81,13 +79,16 @@ export class Overdue {
     return false;
   }
 
-  /** Why a request did not start: the oldest one that runs, which is what the others wait for, or the thread itself. */
+  /**
+   * Why a request did not start, and heard nothing of it: the oldest one that keeps the thread busy, or the thread itself. A
+   * transaction or snapshot, whose callback runs here, keeps none busy.
+   */
   #blame(except: Pending, now: number): Holder | 'starting' | undefined {
     if (!this.#link.attached) return 'starting';
     for (const pending of this.#inFlight.all()) {
-      const { label, since } = pending.parts;
-      if (pending === except || pending.neverRan || this.#inFlight.stateOf(pending) === QUEUED) continue;
-      return { label, heldFor: now - since, site: this.#lanes.siteOf(label) };
+      const { label, since, what } = pending.parts;
+      if (pending === except || isBegin(what) || pending.neverRan) continue;
+      if (this.#inFlight.stateOf(pending) !== QUEUED) return { label, heldFor: now - since };
     }
     return undefined;
   }

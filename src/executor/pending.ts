@@ -1,6 +1,5 @@
 import { type Ambient } from '../context/context.ts';
 import { type Method } from '../repository/methods.ts';
-import { type FarLane } from './far-lanes.ts';
 import { type Request, type SentContext } from './protocol.ts';
 import { type Buffers } from './values.ts';
 
@@ -50,8 +49,6 @@ export class Outgoing {
   access: 'read' | 'write' = 'read';
   /** The `begin` that it belongs to, or 0. */
   scope = 0;
-  /** The turns inside that, which it waits for. */
-  turns: FarLane | undefined;
   /** Milliseconds that it is expected to keep its thread busy. */
   cost = USUAL_COST;
   /** Ends the wait of what is open around it. */

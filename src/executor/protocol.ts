@@ -12,7 +12,8 @@
  *    callback runs with the caller, and its calls carry the number of the `begin` as their scope. With `end` it is committed
  *    or undone, and then the `begin` is answered.
  *    A `begin` of a stream may be answered with `wanted`: others wait for what it holds, and it may give it back early.
- *    `advance` runs one step of a handler that yields; its generator stays with the server, under the port's own number.
+ *    `advance` runs one step of a handler that yields; its generator stays with the server, under the port's own number, until
+ *    it or the scope that it began in has ended, or `forget` says that nobody has its stream any more.
  * 5. `abort` says that a request's signal has aborted. The answer says what became of it.
  * 6. A port that closes, because its thread died or its `Database` was closed, undoes the scopes that it held.
  * 7. When the server's thread dies, the words say what is known. QUEUED: it is sent again, in order, to the thread that takes
@@ -81,13 +82,15 @@ export type Request =
   | readonly [kind: 'checkpoint', id: number, word: number, context: SentContext | undefined]
   | readonly [kind: 'end', scope: number, how: 'commit' | 'undo']
   | readonly [kind: 'abort', id: number]
+  | readonly [kind: 'forget', cursor: number]
   | readonly [kind: 'page', page: Page];
 
 /** From the server. `word`: that of the request, which is taken until the answer has come. */
 export type Answer =
   /** `took`: milliseconds that the thread was busy with it, where that is worth knowing. */
   | readonly [kind: 'value', word: number, value: unknown, buffers: Buffers, took?: number | undefined]
-  | readonly [kind: 'error', word: number, error: EncodedError]
+  /** `holder`: the `begin` of this port that was in the way. */
+  | readonly [kind: 'error', word: number, error: EncodedError, holder?: number]
   | readonly [kind: 'begun', word: number]
   | readonly [kind: 'wanted', word: number]
   | readonly [kind: 'stats', stats: StrategyStats];

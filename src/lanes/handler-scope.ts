@@ -24,7 +24,7 @@ class HandlerScope implements Scope {
   }
 
   isWithin(other: Scope): boolean {
-    return this === other;
+    return this === other || this.enclosing?.isWithin(other) === true;
   }
 
   call(method: Method): Promise<never> {

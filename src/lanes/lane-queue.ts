@@ -1,4 +1,4 @@
-import { type CallSite } from '../context/call-site.ts';
+import { type Site } from '../context/call-site.ts';
 import { timerDelay } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Outcome } from '../errors.ts';
@@ -16,7 +16,7 @@ export interface Turn {
   readonly since: number;
   readonly deadline: number;
   /** Where it was asked for, if it will hold the lane. */
-  readonly site: CallSite | undefined;
+  readonly site: Site | undefined;
   /** As whom it will hold the lane, if its calls may wait for other lanes. */
   readonly tenant: Tenant | undefined;
   /** Others wait for it to give the lane back: called when it holds the lane, any number of times. */

@@ -1,12 +1,11 @@
-import { CallSite } from '../context/call-site.ts';
-import { abortError, type Ambient, tenantsOf, timerDelay } from '../context/context.ts';
+import { abortError, tenantsOf, timerDelay } from '../context/context.ts';
 import { type Tenancy, type Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { holderOf, type Lease } from '../context/lease.ts';
 import { describeHolder, QueueFullError, TimeoutError } from '../errors.ts';
 import { type ReaderStats } from '../observe/reader-stats.ts';
 import { Fifo } from './fifo.ts';
-import { type Holding } from './holding.ts';
+import { type SnapshotRequest } from './snapshot.ts';
 
 /** Milliseconds of serving readers after which the event loop turns. */
 const SLICE = 5;
@@ -16,6 +15,9 @@ interface ReaderLease extends Lease {
   /** Asks whoever holds it to give it back early; absent where that cannot be, or was done. */
   wanted: (() => void) | undefined;
 }
+
+/** Who leases one. */
+type Borrower = Pick<SnapshotRequest, 'tenant' | 'site' | 'deadline' | 'context'>;
 
 interface Waiter {
   readonly label: string;
@@ -120,16 +122,16 @@ export class ReadLanes implements Tenancy {
 
   /**
    * Leases a reader.
-   * @param deadline on `performance.now()`'s clock
+   *
+   * @param wanted asks whoever has it to give it back early
    * @throws {TimeoutError} when none came back in time, `AbortError` when the signal aborts first, {@link QueueFullError} at once
    */
-  lease(tenant: Tenant, deadline: number, context: Ambient | undefined, holding?: Holding): Promise<Connection> {
+  lease({ tenant, site, deadline, context }: Borrower, wanted?: () => void): Promise<Connection> {
     const { label } = tenant;
     const signal = context?.signal;
     if (signal?.aborted === true) return Promise.reject(abortError(label, signal));
-    const site = holding?.site ?? new CallSite();
     const take = (connection: Connection): Connection => {
-      this.#leases.set(connection, { label, tenant, since: performance.now(), site, wanted: holding?.wanted });
+      this.#leases.set(connection, { label, tenant, since: performance.now(), site, wanted });
       if (this.#allWanted) this.askForAll();
       else if (this.#waiting.length > 0) this.#askForOne();
       return connection;

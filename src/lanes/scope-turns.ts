@@ -1,16 +1,16 @@
 import { abortError, type Ambient, deadlineOf, tenantsOf, timerDelay } from '../context/context.ts';
 import { type Tenancy, type Tenant, waitInside } from '../context/holders.ts';
-import { type CallSite } from '../context/call-site.ts';
+import { type Site } from '../context/call-site.ts';
+import { holderOf } from '../context/lease.ts';
 import { describeHolder, type Holder, TimeoutError } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
 
 /** What takes a turn inside a scope. */
 export interface InnerCall {
-  readonly label: string;
-  /** As whom it has its turn. */
+  /** As whom it has its turn, and waits for it. */
   readonly tenant: Tenant;
   /** Where it was called from, for what has its turn across ticks by its nature. */
-  readonly site: CallSite | undefined;
+  readonly site: Site | undefined;
   readonly context: Ambient | undefined;
   /** Milliseconds that it may take where the context sets no deadline. */
   readonly timeout: number;
@@ -76,8 +76,10 @@ export class ScopeTurns implements Tenancy {
    * @throws {DeadlockError} at once, when what has its turn waits for the caller; {@link TimeoutError} at the deadline;
    * {@link AbortError} when the signal aborts
    */
-  async #untilDeadline(before: Promise<void>, { label, context, timeout }: InnerCall): Promise<void> {
+  async #untilDeadline(before: Promise<void>, { tenant, context, timeout }: InnerCall): Promise<void> {
+    const { label } = tenant;
     const since = performance.now();
+    const deadline = deadlineOf(context, timeout);
     const signal = context?.signal;
     const endWait = waitInside(tenantsOf(context), this, label);
     let stop: () => void = () => undefined;
@@ -85,7 +87,8 @@ export class ScopeTurns implements Tenancy {
       const late = (): void => {
         reject(this.#late(label, performance.now() - since));
       };
-      const timer = setTimeout(late, timerDelay(deadlineOf(context, timeout) - since));
+      // A timer would keep the process alive for what may wait for ever.
+      const timer = deadline === Infinity ? undefined : setTimeout(late, timerDelay(deadline - since));
       const abort = (): void => {
         if (signal !== undefined) reject(abortError(label, signal));
       };
@@ -119,6 +122,6 @@ export class ScopeTurns implements Tenancy {
   #who(): Holder | undefined {
     if (this.#holder === undefined) return undefined;
     const { call, since } = this.#holder;
-    return { label: call.tenant.label, heldFor: performance.now() - since, site: call.site?.describe() };
+    return holderOf({ label: call.tenant.label, since, site: call.site });
   }
 }

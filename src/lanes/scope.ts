@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
-import { abandonWithContext, type Ambient, deadlineOf, labelOf, nestedLabel } from '../context/context.ts';
-import { CallSite } from '../context/call-site.ts';
+import { abandonWithContext, type Ambient, deadlineOf, labelOf, nestedLabel, siteOf } from '../context/context.ts';
+import { type Site } from '../context/call-site.ts';
 import { Tenant } from '../context/holders.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection, type Effect } from '../connection/connection.ts';
@@ -12,6 +12,12 @@ import { startHandler } from './handler-scope.ts';
 import { ScopeTurns } from './scope-turns.ts';
 import { type Method } from '../repository/methods.ts';
 
+/** What is called inside. */
+interface Inner extends Pick<Method, 'label' | 'access'> {
+  /** Where a transaction or snapshot was called from. */
+  readonly site?: Site;
+}
+
 /** What a scope is made of. */
 export interface ScopeParts {
   readonly connection: Connection;
@@ -20,9 +26,10 @@ export interface ScopeParts {
   readonly owner: object;
   /** As whom it holds its lane; a nested one, its turn. */
   readonly tenant: Tenant;
+  /** Where it was called from. */
+  readonly site: Site | undefined;
   /** Milliseconds that a call may wait for its turn inside, where its context sets no deadline. */
   readonly timeout: number;
-  readonly label?: string;
   readonly parent?: OpenScope;
 }
 
@@ -36,11 +43,11 @@ export interface ScopeParts {
 export class OpenScope implements Scope {
   readonly #connection: Connection;
   readonly #access: 'read' | 'write';
-  readonly #label: string;
   readonly #owner: object;
   readonly #timeout: number;
   readonly enclosing: OpenScope | undefined;
   readonly tenant: Tenant;
+  readonly site: Site | undefined;
   readonly #effects: Effect[] = [];
   /** Never resolves; rejects when the scope is given up under its callback. */
   readonly abandoned: Promise<never>;
@@ -53,15 +60,15 @@ export class OpenScope implements Scope {
   #left = false;
   #broken: unknown;
 
-  constructor({ connection, access, owner, tenant, timeout, label = tenant.label, parent }: ScopeParts) {
+  constructor({ connection, access, owner, tenant, site, timeout, parent }: ScopeParts) {
     this.#connection = connection;
     this.#access = access;
-    this.#label = label;
     this.#owner = owner;
     this.#timeout = timeout;
     this.enclosing = parent;
     this.tenant = tenant;
-    this.#turns = new ScopeTurns(label);
+    this.site = site;
+    this.#turns = new ScopeTurns(this.label);
     this.abandoned = new Promise((_, reject) => {
       this.#abandon = reject;
     });
@@ -70,7 +77,7 @@ export class OpenScope implements Scope {
   }
 
   get label(): string {
-    return this.#label;
+    return this.tenant.label;
   }
 
   /** Whether calls may still be made in it. */
@@ -131,7 +138,7 @@ export class OpenScope implements Scope {
   /** Runs a call; behind one that spans ticks and is running. */
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
     if (!this.#turns.taken && method.mode === 'sync') {
-      const refusal = this.#refusal(method.label, method.access);
+      const refusal = this.#refusal(method, context);
       if (refusal !== undefined) return Promise.reject(refusal);
       try {
         return Promise.resolve(this.#run(method, args));
@@ -139,7 +146,7 @@ export class OpenScope implements Scope {
         return Promise.reject(failed(method, error));
       }
     }
-    const tenant = new Tenant(method.label);
+    const tenant = new Tenant(labelOf(context, method.label));
     return this.#inTurn(method, tenant, context, async () => {
       try {
         return await (method.mode === 'sync' ? this.#run(method, args) : this.#runAsync(method, args, tenant, context));
@@ -152,7 +159,7 @@ export class OpenScope implements Scope {
   /** Runs a step of a handler that yields; behind what spans ticks and is running. */
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
     const { method } = cursor;
-    return this.#inTurn(method, new Tenant(method.label), context, () =>
+    return this.#inTurn(method, new Tenant(labelOf(context, method.label)), context, () =>
       Promise.resolve(cursor.advance(this.#connection, how)),
     );
   }
@@ -160,9 +167,9 @@ export class OpenScope implements Scope {
   /** Runs a callback as a transaction of its own inside this one: its failure undoes itself alone. */
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     const tenant = new Tenant(nestedLabel('transaction', context));
-    const call = { label: 'transaction', access: 'write', site: new CallSite() } as const;
+    const call = { label: 'transaction', access: 'write', site: siteOf(context) } as const;
     return this.#inTurn(call, tenant, context, async () => {
-      const inner = this.#nested('write', tenant);
+      const inner = this.#nested(call, tenant);
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
       let begun = false;
@@ -190,9 +197,9 @@ export class OpenScope implements Scope {
   /** Runs a callback that may only read, on what this scope sees. */
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
     const tenant = new Tenant(nestedLabel('snapshot', context));
-    const call = { label: 'snapshot', access: 'read', site: new CallSite() } as const;
+    const call = { label: 'snapshot', access: 'read', site: siteOf(context) } as const;
     return this.#inTurn(call, tenant, context, async () => {
-      const inner = this.#nested('read', tenant);
+      const inner = this.#nested(call, tenant);
       this.#inner = inner;
       const stopWatching = abandonWithContext(inner, context);
       try {
@@ -206,34 +213,32 @@ export class OpenScope implements Scope {
     });
   }
 
-  #nested(access: 'read' | 'write', tenant: Tenant): OpenScope {
+  #nested({ access, site }: Inner, tenant: Tenant): OpenScope {
     const owner = this.#owner;
     return new OpenScope({
       connection: this.#connection,
       access,
       owner,
       tenant,
+      site,
       timeout: this.#timeout,
       parent: this,
     });
   }
 
-  #inTurn<T>(
-    { label, access, site }: Pick<Method, 'label' | 'access'> & { readonly site?: CallSite },
-    tenant: Tenant,
-    context: Ambient | undefined,
-    run: () => Promise<T>,
-  ): Promise<T> {
+  #inTurn<T>(call: Inner, tenant: Tenant, context: Ambient | undefined, run: () => Promise<T>): Promise<T> {
     // A handler that is running would otherwise have it wait for its own end, or for longer than its caller can know.
-    const misuse = this.#connection.busy ? this.#refusal(label, access) : undefined;
+    const misuse = this.#connection.busy ? this.#refusal(call, context) : undefined;
     if (misuse !== undefined) return Promise.reject(misuse);
-    return this.#turns.take({ label, tenant, site, context, timeout: this.#timeout }, () => {
-      const refusal = this.#refusal(label, access);
+    return this.#turns.take({ tenant, site: call.site, context, timeout: this.#timeout }, () => {
+      const refusal = this.#refusal(call, context);
       return refusal === undefined ? run() : Promise.reject(refusal);
     });
   }
 
-  #refusal(label: string, access: 'read' | 'write'): Error | undefined {
+  #refusal(call: Inner, context: Ambient | undefined): Error | undefined {
+    const { access } = call;
+    const label = labelOf(context, call.label);
     let error: SluiceError | undefined;
     if (!this.#open) error = this.#endedError(label);
     else if (this.#broken !== undefined) error = this.#brokenError();
@@ -244,7 +249,7 @@ export class OpenScope implements Scope {
 
   #readOnly(label: string, access: 'read' | 'write'): ReadOnlyError | undefined {
     if (access === 'read' || this.#access === 'write') return undefined;
-    return new ReadOnlyError(`${label}: a write inside a ${this.#label}; use transaction for writes`);
+    return new ReadOnlyError(`${label}: a write inside a ${this.label}; use transaction for writes`);
   }
 
   #run(method: Method, args: readonly unknown[]): unknown {
@@ -274,8 +279,7 @@ export class OpenScope implements Scope {
     if (method.access === 'write') connection.control('savepoint');
     const run = startHandler(connection, method, args, { owner: this.#owner, tenant, enclosing: this });
     try {
-      const label = labelOf(context, method.label);
-      const result = await withDeadline(run, label, { context, deadline, abandoned: this.abandoned });
+      const result = await withDeadline(run, tenant.label, { context, deadline, abandoned: this.abandoned });
       if (method.access === 'read') return result;
       if (!connection.inTransaction) throw this.#brokenError();
       connection.control('release');
@@ -306,12 +310,12 @@ export class OpenScope implements Scope {
   }
 
   #endedError(label: string): TransactionEndedError {
-    return new TransactionEndedError(`${label}: its ${this.#label} has ended; await every call inside the callback`);
+    return new TransactionEndedError(`${label}: its ${this.label} has ended; await every call inside the callback`);
   }
 
   #brokenError(): TransactionEndedError {
     return new TransactionEndedError(
-      `${this.#label}: a statement rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk); nothing of it was kept`,
+      `${this.label}: a statement rolled back the whole transaction (RAISE(ROLLBACK), OR ROLLBACK, a full disk); nothing of it was kept`,
       { cause: this.#broken },
     );
   }

@@ -1,3 +1,4 @@
+import { type Site } from '../context/call-site.ts';
 import { abandonWithContext, type Ambient } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
@@ -14,6 +15,8 @@ export interface SnapshotRequest {
   readonly owner: object;
   /** As whom it holds the connection. */
   readonly tenant: Tenant;
+  /** Where it was called from. */
+  readonly site: Site;
   /** Milliseconds that a call may wait for its turn inside, where its context sets no deadline. */
   readonly timeout: number;
   /** Holds its scope while it runs, so that a close can give up on it. */
@@ -23,11 +26,11 @@ export interface SnapshotRequest {
 /** Runs a callback whose reads all see the state of this moment. The caller owns the connection for as long. */
 export async function runSnapshot<T>(
   connection: Connection,
-  { context, deadline, owner, tenant, timeout, running }: SnapshotRequest,
+  { context, deadline, owner, tenant, site, timeout, running }: SnapshotRequest,
   run: (scope: OpenScope) => Promise<T>,
 ): Promise<T> {
   connection.control('begin');
-  const scope = new OpenScope({ connection, access: 'read', owner, tenant, timeout });
+  const scope = new OpenScope({ connection, access: 'read', owner, tenant, site, timeout });
   running.add(scope);
   const stopWatching = abandonWithContext(scope, context);
   try {

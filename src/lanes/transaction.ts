@@ -23,7 +23,7 @@ export async function runTransaction<T>(
   request: TurnRequest,
   run: (scope: OpenScope) => Promise<T>,
 ): Promise<T> {
-  const { seat, context } = request;
+  const { seat, context, site } = request;
   const label = labelOf(context, request.label);
   const deadline = deadlineOf(context, request.timeout);
   const tenant = new Tenant(label);
@@ -31,7 +31,14 @@ export async function runTransaction<T>(
     throw withOutcome(error, 'not-started');
   });
   const { connection } = seat;
-  const scope = new OpenScope({ connection, access: 'write', owner: seat.owner, tenant, timeout: request.timeout });
+  const scope = new OpenScope({
+    connection,
+    access: 'write',
+    owner: seat.owner,
+    tenant,
+    site,
+    timeout: request.timeout,
+  });
   const stopWatching = [abandonOnAbort(scope, context)];
   seat.running.add(scope);
   const leave = (): void => {

@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import { type CallSite } from '../context/call-site.ts';
+import { type Site } from '../context/call-site.ts';
 import { abortError, type Ambient, deadlineOf, labelOf, tenantsOf } from '../context/context.ts';
 import { type Tenant, waitInside } from '../context/holders.ts';
 import { type Holding } from './holding.ts';
@@ -13,7 +13,7 @@ export interface TurnRequest {
   /** For messages: `transaction`, `accounts.get`. */
   readonly label: string;
   readonly context: Ambient | undefined;
-  readonly site?: CallSite | undefined;
+  readonly site?: Site | undefined;
   readonly tenant?: Tenant | undefined;
   /** Asks whoever has the turn to give it back early. */
   readonly wanted?: Holding['wanted'] | undefined;

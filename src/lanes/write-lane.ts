@@ -15,9 +15,10 @@
  * 6. Every entry has a deadline. One timer serves the whole queue, and only while something is left waiting.
  */
 import { retryDelay } from '../connection/busy.ts';
-import { type CallSite } from '../context/call-site.ts';
+import { type Site } from '../context/call-site.ts';
 import { abortError } from '../context/context.ts';
 import { type Tenancy, type Tenant } from '../context/holders.ts';
+import { holderOf } from '../context/lease.ts';
 import { type Holder, InternalError, QueueFullError } from '../errors.ts';
 import { CheckpointPolicy } from '../maintenance/checkpoint.ts';
 import { type BatchTrace, batchChannel } from '../observe/trace.ts';
@@ -40,7 +41,7 @@ interface LaneHolder {
   readonly seat: Seat;
   readonly label: string;
   readonly since: number;
-  readonly site?: CallSite | undefined;
+  readonly site?: Site | undefined;
   readonly tenant?: Tenant | undefined;
   readonly wanted?: (() => void) | undefined;
 }
@@ -86,8 +87,7 @@ export class WriteLane implements Tenancy {
   /** Who holds the lane across ticks, if anybody does. */
   get holder(): Holder | undefined {
     if (this.#holder === undefined) return undefined;
-    const { label, since, site } = this.#holder;
-    return { label, heldFor: performance.now() - since, site: site?.describe() };
+    return holderOf(this.#holder);
   }
 
   get tenants(): readonly (Tenant | undefined)[] {

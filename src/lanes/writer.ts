@@ -1,6 +1,4 @@
-import { CallSite } from '../context/call-site.ts';
-import { type Ambient } from '../context/context.ts';
-import { type Tenant } from '../context/holders.ts';
+import { type Ambient, siteOf } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
 import { type Connection } from '../connection/connection.ts';
 import { describeHolder } from '../errors.ts';
@@ -8,7 +6,6 @@ import { type Method } from '../repository/methods.ts';
 import { type CheckpointReport } from '../maintenance/checkpoint.ts';
 import { LaneStats } from '../observe/lane-stats.ts';
 import { type BatchLimits } from './limits.ts';
-import { type Holding } from './holding.ts';
 import { RunningSet } from './running.ts';
 import { type Seat } from './seat.ts';
 import { runTransaction } from './transaction.ts';
@@ -88,7 +85,7 @@ export class Writer implements Seat {
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return runTransaction(this.lane, { ...this.#request('transaction', context), site: new CallSite() }, run);
+    return runTransaction(this.lane, { ...this.#request('transaction', context), site: siteOf(context) }, run);
   }
 
   /** Runs a synchronous function on the connection when its turn comes, between batches. */
@@ -99,17 +96,15 @@ export class Writer implements Seat {
   /**
    * Holds the lane for as long as the function runs.
    *
-   * @param holding whom to ask for it when others wait
+   * @param holder as whom, and what asks it to give the lane back early
    */
   async hold<T>(
     label: string,
     context: Ambient | undefined,
     run: (connection: Connection) => Promise<T> | T,
-    tenant?: Tenant,
-    holding?: Holding,
+    { tenant, site, wanted }: Pick<TurnRequest, 'tenant' | 'site' | 'wanted'> = { site: siteOf(context) },
   ): Promise<T> {
-    const { site = new CallSite(), wanted } = holding ?? {};
-    await takeTurn(this.lane, { ...this.#request(label, context), site, tenant, wanted });
+    await takeTurn(this.lane, { ...this.#request(label, context), tenant, site, wanted });
     try {
       return await run(this.#connection);
     } finally {

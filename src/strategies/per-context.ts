@@ -3,7 +3,7 @@
  * snapshot keeps its reader, and so its state, for as long as it runs. Handlers that yield have one reader more for
  * themselves, so that their steps wait for nobody. Without a writer the file is only read.
  */
-import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { type Ambient, deadlineOf, labelOf, siteOf } from '../context/context.ts';
 import { Tenant, waitTogether } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
@@ -128,8 +128,8 @@ export class PerContext implements Strategy {
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined, holding?: Holding): Promise<T> {
-    const request = this.#request(holding?.label ?? 'snapshot', context);
-    return this.#lend(request, (reader) => runSnapshot(reader, request, run), holding);
+    const request = this.#request(holding?.label ?? 'snapshot', context, holding?.site);
+    return this.#lend(request, (reader) => runSnapshot(reader, request, run), holding?.wanted);
   }
 
   checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
@@ -184,19 +184,20 @@ export class PerContext implements Strategy {
     this.#checkpoints?.removeReaders(this.#readers);
   }
 
-  #request(label: string, context: Ambient | undefined): SnapshotRequest {
+  #request(label: string, context: Ambient | undefined, site = siteOf(context)): SnapshotRequest {
     return {
       context,
       deadline: deadlineOf(context, this.#timeout),
       owner: this.owner,
       tenant: new Tenant(labelOf(context, label)),
+      site,
       timeout: this.#timeout,
       running: this.#running,
     };
   }
 
-  #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>, holding?: Holding): Promise<T> {
-    return this.#remember(this.#lendInTurn(request, run, holding));
+  #lend<T>(request: SnapshotRequest, run: (reader: Connection) => Promise<T>, wanted?: () => void): Promise<T> {
+    return this.#remember(this.#lendInTurn(request, run, wanted));
   }
 
   #remember<T>(promise: Promise<T>): Promise<T> {
@@ -209,14 +210,14 @@ export class PerContext implements Strategy {
   async #lendInTurn<T>(
     request: SnapshotRequest,
     run: (reader: Connection) => Promise<T>,
-    holding: Holding | undefined,
+    wanted: (() => void) | undefined,
   ): Promise<T> {
-    const { tenant, deadline, context } = request;
+    const { tenant, deadline } = request;
     // To open a reader may find SQLite recovering a file that another process left behind.
     const lease = (): Promise<Connection> => {
       const refusal = this.#running.refusal(tenant.label);
       if (refusal !== undefined) throw refusal;
-      return this.#readers.lease(tenant, deadline, context, holding);
+      return this.#readers.lease(request, wanted);
     };
     const reader = await retryBusy(tenant.label, deadline, lease);
     try {

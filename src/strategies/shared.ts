@@ -2,7 +2,7 @@
  * One handle for everything. Reads run at once unless a transaction holds the handle across ticks; writes go through the
  * write lane, whose turns are the mutex.
  */
-import { type Ambient, deadlineOf, labelOf } from '../context/context.ts';
+import { type Ambient, deadlineOf, labelOf, siteOf } from '../context/context.ts';
 import { Tenant, waitInside } from '../context/holders.ts';
 import { type Connection } from '../connection/connection.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
@@ -45,7 +45,7 @@ export class Shared implements Strategy {
     if (method.mode === 'async') {
       const request = this.#request(method.label, context);
       const hold = (connection: Connection): Promise<unknown> => runAsyncRead(connection, method, args, request);
-      return writer.hold(method.label, context, hold, request.tenant);
+      return writer.hold(method.label, context, hold, request);
     }
     return this.#read(method.label, context, (connection) => connection.read(method, args));
   }
@@ -59,18 +59,19 @@ export class Shared implements Strategy {
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined, holding?: Holding): Promise<T> {
-    const { label = 'snapshot' } = holding ?? {};
-    const request = this.#request(label, context);
+    const { label = 'snapshot', site = siteOf(context), wanted } = holding ?? {};
+    const request = this.#request(label, context, site);
     const hold = (connection: Connection): Promise<T> => runSnapshot(connection, request, run);
-    return this.#writer.hold(label, context, hold, request.tenant, holding);
+    return this.#writer.hold(label, context, hold, { tenant: request.tenant, site, wanted });
   }
 
-  #request(label: string, context: Ambient | undefined): SnapshotRequest {
+  #request(label: string, context: Ambient | undefined, site = siteOf(context)): SnapshotRequest {
     return {
       context,
       deadline: deadlineOf(context, this.#timeout),
       owner: this.owner,
       tenant: new Tenant(labelOf(context, label)),
+      site,
       timeout: this.#timeout,
       running: this.#writer.running,
     };

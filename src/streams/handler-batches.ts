@@ -1,7 +1,7 @@
 import { Cursor, type Pulled } from '../connection/cursor.ts';
-import { type Ambient, isOver, withoutEnd } from '../context/context.ts';
+import { type Ambient, isOver, unawaited } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
-import { ContextError, DeadlockError } from '../errors.ts';
+import { AbortError, ContextError, DeadlockError, TimeoutError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Batch, type Batches } from './batches.ts';
 import { type StreamHost } from './stream-host.ts';
@@ -37,23 +37,27 @@ export class HandlerBatches implements Batches<unknown> {
     return { items, last: done, failure };
   }
 
-  /** Runs the generator's `finally`, also when the context has ended. */
+  /** Runs the generator's `finally`: as soon as that can be done, however long whoever ends it can wait for it. */
   async end(context: Ambient | undefined): Promise<void> {
     if (!this.#begun || this.#done) return;
     const scope = this.#host.scopeAt(context, this.#home);
-    const step = (around: Ambient | undefined): Promise<Pulled> =>
-      this.#host.advance(this.#cursor, 'end', around, this.#home === undefined ? undefined : scope);
-    // Inside a transaction that it does not belong to it has to wait for that one's end, and nobody for it. Nor does who has
-    // run out of time, and nobody in a circle.
-    const ended =
-      (this.#home === undefined && scope !== undefined) || isOver(context)
-        ? 'not awaited'
-        : await step(withoutEnd(context)).catch((error: unknown) => {
-            // Where no step can be made any more (the transaction is over, the database closed) there is nothing to clean up.
-            return error instanceof DeadlockError ? 'not awaited' : undefined;
-          });
-    if (ended === 'not awaited') step(undefined).catch(() => undefined);
-    else if (ended?.failure !== undefined) throw ended.failure.error;
+    const home = this.#home === undefined ? undefined : scope;
+    // Inside a transaction that it does not belong to it has to wait for that one's end, and nobody for it.
+    const ended = scope === home && !isOver(context) && (await this.#ended(context, home));
+    if (!ended) this.#host.advance(this.#cursor, 'end', unawaited(context), home).catch(() => undefined);
+  }
+
+  /** Whether it has ended, or never can, before its caller has to go on. @throws what the generator throws */
+  async #ended(context: Ambient | undefined, home: Scope | undefined): Promise<boolean> {
+    let pulled: Pulled;
+    try {
+      pulled = await this.#host.advance(this.#cursor, 'end', context, home);
+    } catch (error) {
+      // Any other error says that no step can be made any more: its transaction is over, or the database closed.
+      return !(error instanceof AbortError || error instanceof DeadlockError || error instanceof TimeoutError);
+    }
+    if (pulled.failure !== undefined) throw pulled.failure.error;
+    return true;
   }
 
   #misplaced(scope: Scope): ContextError {

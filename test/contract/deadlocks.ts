@@ -293,8 +293,10 @@ export function deadlocks(strategy: StrategyUnderTest): void {
         const hold = gate();
         const nested = a.context({ label: 'ann', timeout: 5000 }, () => a.transaction(() => hold.passed));
         await wait(100);
-        const error = await rejection(api.entries.run('late', ['row']), TimeoutError);
+        const late = a.context({ label: 'bob' }, () => api.entries.run('late', ['row']));
+        const error = await rejection(late, TimeoutError);
         expect(error).toMatchObject({ wait: 'turn', outcome: 'not-started' });
+        expect(error.message).toMatch(/^entries\.run in bob: waited \d+ ms inside transaction/);
         expect(error.holder?.label).toBe('nested transaction in ann');
         expect(error.holder?.heldFor, 'longer than the other has waited').toBeGreaterThan(150);
         expect(error.holder?.site).toMatch(/deadlocks\.ts:\d+:\d+/);
@@ -391,10 +393,12 @@ export function deadlocks(strategy: StrategyUnderTest): void {
         later.add = (call) => opened.api.notes.add(call);
         const alone = await rejection(opened.api.notes.both('a'), ContextError);
         expect(alone.message).toMatch(/notes\.add: called through the api inside the handler notes\.both.*use\(/s);
-        await rejection(
-          opened.transaction((api) => api.notes.both('b')),
-          ContextError,
-        );
+        await opened.transaction(async (api) => {
+          await rejection(api.notes.both('b'), ContextError);
+          // Also through the transaction's own api, which the handler is called by.
+          later.add = (call) => api.notes.add(call);
+          await rejection(api.notes.both('b'), ContextError);
+        });
         expect(committed(dir)).toEqual([]);
         await opened.api.notes.add('c');
         expect(committed(dir)).toEqual(['c/1']);

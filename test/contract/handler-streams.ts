@@ -137,6 +137,52 @@ export function handlerStreams(strategy: StrategyUnderTest): void {
       await nothingHeld(db);
     });
 
+    test.for([
+      ['its signal', {}],
+      ['its deadline', {}],
+      ['the option "timeout"', { timeout: 400 }],
+    ] as const)(
+      'are left at %s by who waits for their end, and their finally runs in its turn',
+      async ([what, options]) => {
+        // inside a transaction:
+        // | a loop                   | a nested one  |
+        // |--------------------------|---------------|
+        // | has the first item       |               |
+        // |                          | has its turn  |
+        // | leaves: its end waits    |               |
+        // | goes on without that     |               |
+        // |                          | ends          |
+        // | its finally              |               |
+        const db = await openLedger(dir, strategy, { timeout: 60_000, ...options });
+        await fill(db, 150);
+        const controller = new AbortController();
+        const around = { 'its signal': { signal: controller.signal }, 'its deadline': { timeout: 400 } };
+        await db.transaction(async () => {
+          const [pulled, leave, free] = [gate(), gate(), gate()];
+          const loop = db.context(what in around ? around[what as keyof typeof around] : {}, async () => {
+            for await (const row of db.api.entries.each(10, log())) {
+              expect(row).toBe('a/1');
+              pulled.open();
+              await leave.passed;
+              break;
+            }
+          });
+          await pulled.passed;
+          const nested = db.context({ timeout: 60_000 }, () => db.transaction(() => free.passed));
+          leave.open();
+          await expectBlocked(loop);
+          controller.abort();
+          await loop;
+          expect(logged()).toEqual(['begins']);
+          free.open();
+          await nested;
+          await until('the finally', () => logged().length === 2);
+        });
+        expect(logged()).toEqual(['begins', 'ends with 150 rows']);
+        await nothingHeld(db);
+      },
+    );
+
     test('that fail give what they yielded before, then the error, and are over', async () => {
       const db = await openLedger(dir, strategy);
       const items = iterate(db.api.entries.steps(['name', 'throw', 'name'], log()));

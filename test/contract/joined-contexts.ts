@@ -231,6 +231,25 @@ export function joinedContexts(strategy: StrategyUnderTest): void {
         },
       );
 
+      test.for(['transaction', 'snapshot', 'nested transaction'] as const)(
+        'a %s whose callback never settles ends at the deadline of its context, and says where it was called',
+        async (what) => {
+          const db = await openLedger(dir, strategy, { timeout: 60_000 });
+          const never = new Promise<never>(() => undefined);
+          const begin = (): Promise<never> =>
+            what === 'snapshot' ? db.snapshot(() => never) : db.transaction(() => never);
+          const late = async (): Promise<void> => {
+            const error = await db.context({ timeout: 50, label: 'ann' }, () => rejection(begin(), TimeoutError));
+            expect(error).toMatchObject({ wait: 'callback', holder: { label: `${what} in ann` } });
+            expect(error.outcome).toBe(what === 'snapshot' ? undefined : 'rolled-back');
+            expect(error.holder?.site).toMatch(/joined-contexts\.ts:\d+:\d+/);
+          };
+          await (what === 'nested transaction' ? db.transaction(late) : late());
+          expect(await db.api.entries.run('next', ['row'])).toBe(1);
+          expectNoTransaction(dir);
+        },
+      );
+
       test('a joined call whose own signal was aborted before does not run', async () => {
         const db = await openLedger(dir, strategy);
         await db.transaction(async (api) => {

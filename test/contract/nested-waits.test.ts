@@ -167,8 +167,7 @@ for (const strategy of STRATEGIES) {
         },
       );
       expect(examples, 'examples tried').toBeGreaterThan(20);
-      if (ordered) expect(refused).toBe(0);
-      else expect(refused, 'circles found').toBeGreaterThan(0);
+      if (!ordered) expect(refused, 'circles found').toBeGreaterThan(0);
       for (const [at, db] of databases.entries()) await expectNothingHeld(dir, db, strategy, files[at]);
     });
   });

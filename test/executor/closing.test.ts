@@ -1,9 +1,11 @@
 /** Promise 14 where several threads have the file open: all of it is closed, or nothing. */
 import { once } from 'node:events';
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import type Sqlite from 'better-sqlite3';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { ClosedError, InternalError } from '../../src/index.ts';
+import { createLedger } from '../support/ledger.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
 import { useTempDir } from '../support/temp-dir.ts';
@@ -101,6 +103,37 @@ describe.for([
     expect(committed(dir)).toEqual([]);
   });
 
+  test('that gives up on a COMMIT that waits names it once, whatever else has its name', async () => {
+    // | a connection elsewhere | here                       | close    |
+    // |------------------------|----------------------------|----------|
+    // | reads                  |                            |          |
+    // |                        | add: its COMMIT waits      |          |
+    // |                        | add and clear: are queued  |          |
+    // |                        |                            | gives up |
+    createLedger(dir.file());
+    process.env.HOSTILE_ROLLBACK = realpathSync(dir.file());
+    onTestFinished(() => {
+      delete process.env.HOSTILE_ROLLBACK;
+    });
+    const db = await openHostile(dir, { ...options, timeout: 60_000 });
+    expect(db.decision.journal).toBe('rollback');
+    const reader = dir.raw();
+    reader.exec('BEGIN');
+    reader.prepare('SELECT count(*) FROM entries').get();
+    const probe = dir.raw();
+    probe.pragma('busy_timeout = 0');
+    const first = rejection(db.api.hostile.add('a'), ClosedError);
+    await until('its COMMIT to wait', () => isLocked(probe));
+    const others = [db.api.hostile.add('b'), db.api.hostile.clear()].map((call) => rejection(call, ClosedError));
+    await until('the others to wait', () => db.stats().writes?.queued === 2);
+    const { abandoned } = await db.close({ drain: 50 });
+    expect([...abandoned].sort()).toEqual(['hostile.add', 'hostile.add', 'hostile.clear']);
+    expect((await first).outcome).toBe('rolled-back');
+    for (const error of await Promise.all(others)) expect(error.outcome).toBe('not-started');
+    reader.exec('ROLLBACK');
+    expect(committed(dir)).toEqual([]);
+  });
+
   test('that waits for long says for what of callers in other threads', async () => {
     const db = await openHostile(dir, options);
     const thread = startThread(dir, db);
@@ -127,3 +160,13 @@ describe.for([
     expect(committed(dir)).toEqual([]);
   });
 });
+
+/** Whether a writer has the file. */
+function isLocked(handle: Sqlite.Database): boolean {
+  try {
+    handle.exec('BEGIN IMMEDIATE; ROLLBACK');
+    return false;
+  } catch {
+    return true;
+  }
+}

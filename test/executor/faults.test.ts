@@ -14,12 +14,14 @@ import {
   TimeoutError,
   TransactionEndedError,
 } from '../../src/index.ts';
+import { decodeError, type EncodedError } from '../../src/executor/error-codec.ts';
 import { hostile } from '../support/hostile.ts';
 import { createLedger } from '../support/ledger.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
 import { TempDir, useTempDir } from '../support/temp-dir.ts';
 import { gate, rejection, until } from '../support/waiting.ts';
+import { startThread } from './thread.ts';
 
 /** Steps that SQLite counts for seconds. */
 const SECONDS = 6_000_000;
@@ -335,8 +337,38 @@ describe('a thread that is stuck in a query', () => {
     expect(committed(dir)).toEqual([]);
   });
 
+  test('is named, and no transaction that is open beside it or around the call', async () => {
+    // | a transaction       | outside            |
+    // |---------------------|--------------------|
+    // | is open             |                    |
+    // |                     | the query begins   |
+    // | reads: too late     | reads: too late    |
+    const db = await openHostile(dir, { timeout: 60_000 });
+    const began = dir.file('began');
+    const inside = gate();
+    const late = (label: string): Promise<TimeoutError> =>
+      db.context({ timeout: 100, label }, () => rejection(db.api.hostile.listed(), TimeoutError));
+    const transaction = db.transaction(async (api) => {
+      await api.hostile.add('a');
+      inside.open();
+      await until('the query to begin', () => existsSync(began));
+      return late('inside');
+    });
+    await inside.passed;
+    const stuck = db.api.hostile.stuckSince(began, SECONDS);
+    await until('the query to begin', () => existsSync(began));
+    const errors = await Promise.all([transaction, late('outside')]);
+    for (const error of errors) {
+      expect(error).toMatchObject({ wait: 'executor', holder: { label: 'hostile.stuckSince' } });
+    }
+    await stuck;
+  });
+
   test('is left to itself by a close with a deadline, which names it', async () => {
     const db = await openHostile(dir);
+    const thread = startThread(dir, db);
+    expect(await thread.tell({ kind: 'transact', call: 'b' })).toBe('inside');
+    const ended = once(thread.worker, 'message') as Promise<[{ error: EncodedError }]>;
     const stuck = rejection(db.api.hostile.stuck(SECONDS * 3), ClosedError);
     await db.context({ timeout: 50 }, () => rejection(db.api.hostile.add('a'), TimeoutError));
     const since = performance.now();
@@ -344,6 +376,13 @@ describe('a thread that is stuck in a query', () => {
     expect(performance.now() - since).toBeLessThan(4000);
     expect(report.abandoned).toEqual(['hostile.stuck']);
     await stuck;
+    // What other threads have in there ends with the close, too, though the thread cannot name it.
+    const theirs = decodeError((await ended)[0].error);
+    expect(theirs).toBeInstanceOf(ClosedError);
+    expect(theirs).toMatchObject({
+      outcome: 'rolled-back',
+      message: expect.stringContaining('has closed it') as string,
+    });
     // The thread ends with its query; the file stays open until then.
     await expect.poll(() => dir.descriptors(), { timeout: 60_000 }).toEqual([]);
   }, 60_000);

@@ -19,7 +19,7 @@ import { createLedger, entries, ledger } from '../support/ledger.ts';
 import { openHostile } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction } from '../support/open-ledger.ts';
 import { useTempDir } from '../support/temp-dir.ts';
-import { expectBlocked, rejection } from '../support/waiting.ts';
+import { expectBlocked, gate, rejection, until } from '../support/waiting.ts';
 import { startThread } from './thread.ts';
 
 describe('misuse', () => {
@@ -195,6 +195,50 @@ describe('an executor that is started again', () => {
     await added;
     await thread.tell({ kind: 'add', call: 'c' });
     expect(committed(dir)).toEqual(['a/1', 'b/1', 'c/1']);
+  });
+});
+
+describe('the place that a holder was called from', () => {
+  const dir = useTempDir();
+
+  test('is said where it is of the thread that waits, and never a place of this thread for a holder of another', async () => {
+    // | another thread | here                                   |
+    // |----------------|----------------------------------------|
+    // | a snapshot     |                                        |
+    // |                | three more, and one more waits in vain |
+    // | dies           |                                        |
+    // |                | a fourth, and one more waits in vain   |
+    const db = await openHostile(dir, { timeout: 100 });
+    const thread = startThread(dir, db);
+    expect(await thread.tell({ kind: 'hold-snapshot' })).toBe('inside');
+    const hold = gate();
+    const holdOne = async (): Promise<Promise<void>[]> => {
+      const begun = gate();
+      const held = db.snapshot(async (api) => {
+        await api.hostile.listed();
+        begun.open();
+        await hold.passed;
+      });
+      await begun.passed;
+      return [held];
+    };
+    const held = [...(await holdOne()), ...(await holdOne()), ...(await holdOne())];
+    const waitInVain = (): Promise<TimeoutError> =>
+      rejection(
+        db.snapshot(() => 1),
+        TimeoutError,
+      );
+    const behindAnother = await waitInVain();
+    expect(behindAnother).toMatchObject({ wait: 'reader', holder: { label: 'snapshot', site: undefined } });
+    expect(behindAnother.message).not.toContain('called');
+    await thread.worker.terminate();
+    await until('the snapshot of the other thread to end', () => db.stats().readers.leased === 3);
+    held.push(...(await holdOne()));
+    const behindOwn = await waitInVain();
+    expect(behindOwn.holder?.site).toMatch(/ports\.test\.ts:\d+:\d+/);
+    expect(behindOwn.message).toContain(`called ${behindOwn.holder?.site}`);
+    hold.open();
+    await Promise.all(held);
   });
 });
 

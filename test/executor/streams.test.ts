@@ -1,7 +1,12 @@
 /** Streams whose rows another thread reads. */
+import { setTimeout as wait } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { TimeoutError } from '../../src/index.ts';
+import { collectGarbage } from '../support/garbage.ts';
 import { openHostile, type HostileDatabase } from '../support/open-hostile.ts';
+import { iterate } from '../support/streaming.ts';
 import { useTempDir } from '../support/temp-dir.ts';
+import { rejection } from '../support/waiting.ts';
 
 for (const readers of [undefined, 1]) {
   describe(`a stream from another thread, ${readers === undefined ? 'the one that writes' : 'a reader'}`, () => {
@@ -43,6 +48,30 @@ for (const readers of [undefined, 1]) {
         break;
       }
       expect(await db.api.hostile.count()).toBe(250);
+    });
+
+    test('of a handler leaves nothing in the thread: ended, broken off with its transaction, or forgotten', async () => {
+      const db = await openFull();
+      const walk = async (ends: (at: number) => Promise<boolean>): Promise<void> => {
+        for await (const at of db.api.hostile.weighed()) if (await ends(at)) break;
+      };
+      const begin = (): Promise<unknown> => iterate(db.api.hostile.weighed()).next();
+      for (let round = 0; round < 10; round++) {
+        await walk((at) => Promise.resolve(at === 150));
+        await rejection(
+          db.context({ timeout: 20 }, () => db.transaction(() => walk(() => wait(40, false)))),
+          TimeoutError,
+        );
+        await db.snapshot(begin);
+        await begin();
+      }
+      const left = async (): Promise<number> => {
+        collectGarbage();
+        await wait(10);
+        const threads = Array.from({ length: 4 }, () => db.api.hostile.walks());
+        return Math.max(...(await Promise.all(threads)));
+      };
+      await expect.poll(left, { timeout: 10_000 }).toBe(0);
     });
 
     test('inside a transaction sees what that has written', async () => {

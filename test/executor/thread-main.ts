@@ -87,6 +87,12 @@ async function obey(order: HostileOrder): Promise<unknown> {
       });
     case 'snapshot':
       return db.snapshot((api) => api.hostile.listed());
+    case 'hold-snapshot':
+      return db.snapshot(async (api) => {
+        await api.hostile.listed();
+        parentPort?.postMessage({ kind: 'inside' });
+        await new Promise(() => undefined);
+      });
     case 'requests':
       await Promise.all(
         Array.from({ length: order.count }, async (_, at) => {

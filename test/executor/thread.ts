@@ -24,7 +24,7 @@ export type HostileOrder =
     }
   | { readonly kind: 'add-until-given-up'; readonly call: string; readonly noticed: string }
   | { readonly kind: 'requests'; readonly call: string; readonly count: number }
-  | { readonly kind: 'snapshot' | 'close' };
+  | { readonly kind: 'snapshot' | 'hold-snapshot' | 'close' };
 
 type Reply =
   | { readonly kind: 'inside' }
@@ -33,7 +33,7 @@ type Reply =
 
 export interface OtherThread {
   readonly worker: Worker;
-  /** Resolves with what it answers; the answer `inside` comes before the end of a transaction that never ends. */
+  /** Resolves with what it answers; the answer `inside` comes before the end of a transaction or snapshot that never ends. */
   tell(order: HostileOrder): Promise<unknown>;
 }
 

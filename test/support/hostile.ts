@@ -9,6 +9,8 @@ import Sqlite from 'better-sqlite3';
 import { sql } from 'drizzle-orm';
 import { blob, integer, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 import { defineRepositories, defineRepository } from '../../src/index.ts';
+import { enterFile } from '../../src/lanes/open-files.ts';
+import { collectGarbage } from './garbage.ts';
 import { entries } from './ledger.ts';
 
 const SPIN = sql.raw('WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000000)');
@@ -30,6 +32,8 @@ export class Tantrum extends RangeError {
   readonly degree = 3;
   readonly where = { room: 'kitchen' };
 }
+
+const weights: WeakRef<object>[] = [];
 
 class Money {
   readonly cents = 1;
@@ -63,6 +67,17 @@ const hostileRepository = defineRepository(entries, {
         if (at === failAfter) throw new RangeError('far enough');
         yield `${call}/${part}`;
       }
+    },
+    /** Yields for ever; each walk has something that only it holds. */
+    *weighed() {
+      const weight = { at: 0 };
+      weights.push(new WeakRef(weight));
+      for (;;) yield weight.at++;
+    },
+    /** How many of those walks are still in memory. */
+    walks() {
+      collectGarbage();
+      return weights.filter((weight) => weight.deref() !== undefined).length;
     },
     readAndExit() {
       process.exit(4);
@@ -193,6 +208,10 @@ export const hostile = defineRepositories(import.meta.url, { hostile: hostileRep
 // What this module does when it is imported is told it through the environment, which a thread inherits.
 if (!isMainThread && process.env.HOSTILE_IMPORT !== undefined && existsSync(process.env.HOSTILE_IMPORT))
   process.exit(5);
+
+// The file that this names keeps a rollback journal: another writer of this thread seems to have it open.
+const { HOSTILE_ROLLBACK } = process.env;
+if (!isMainThread && HOSTILE_ROLLBACK !== undefined) enterFile(HOSTILE_ROLLBACK, 'write', false);
 
 /** The handles of this thread. */
 const opened = new Set<Sqlite.Database>();

@@ -1,6 +1,7 @@
 /** A connection is clean when it goes to the next one, or it is discarded; and what a handler is lent cannot soil it. */
 import { sql } from 'drizzle-orm';
 import { describe, expect, test } from 'vitest';
+import { CallSite } from '../../src/context/call-site.ts';
 import { Tenant } from '../../src/context/holders.ts';
 import { type Connection } from '../../src/connection/connection.ts';
 import { Connector } from '../../src/connection/connector.ts';
@@ -42,7 +43,13 @@ describe('a reader that is given back', () => {
     dir.atEnd(() => {
       lanes.close();
     });
-    return { lanes, lend: () => lanes.lease(new Tenant('test'), performance.now() + 1000, undefined) };
+    const borrower = () => ({
+      tenant: new Tenant('test'),
+      site: new CallSite(),
+      deadline: performance.now() + 1000,
+      context: undefined,
+    });
+    return { lanes, lend: () => lanes.lease(borrower()) };
   }
 
   test('clean is lent again', async () => {
