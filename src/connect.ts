@@ -105,13 +105,14 @@ class Connection extends PortStrategy {
   /** Makes a call and sleeps until it is answered. */
   block(method: Method, args: readonly unknown[], scope: RemoteScope | undefined): unknown {
     const client = scope?.client ?? (method.access === 'write' ? this.writer : this.reader(method));
-    const ended = scope?.refusal(method.label, method.access);
+    const context = currentContext();
+    const ended = scope?.refusal(method.label, method.access, context);
     if (ended !== undefined) throw ended;
     if (!client.laneOf(method.access, scope).isFree) {
       const why = 'it would wait for a transaction or snapshot of this thread, which could not go on meanwhile';
       throw cannotBlock(method, why, 'call it inside, or await it');
     }
-    const pending = client.submit(method, args, currentContext(), scope);
+    const pending = client.submit(method, args, context, scope);
     return sleepUntilAnswered(pending, {
       page: client.page,
       flush: () => {

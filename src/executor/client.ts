@@ -118,14 +118,15 @@ export class PortClient {
 
   /** Sends a call. @throws what refuses it before it is sent */
   submit(method: Method, args: readonly unknown[], context: Ambient | undefined, scope?: RemoteScope): Pending {
-    const { label, access } = method;
+    const { access } = method;
+    const label = labelOf(context, method.label);
     this.#admit(label, access);
     const { value, buffers } = packArguments(label, args);
     const endWait = this.#waitAround(access, label, context, scope);
     const what = new SentCall(method, value, buffers, sentContext(context));
-    const request = this.#outgoing(++this.#lastId, this.link.word(), what, labelOf(context, label), context, scope);
+    const request = this.#outgoing(++this.#lastId, this.link.word(), what, label, context, scope);
     request.access = access;
-    request.cost = this.#limits.costs.get(label) ?? USUAL_COST;
+    request.cost = this.#limits.costs.get(method.label) ?? USUAL_COST;
     request.endWait = endWait;
     return this.#send(request);
   }
@@ -139,16 +140,15 @@ export class PortClient {
     holding?: Holding,
   ): Promise<T> {
     const access = what === 'transaction' ? 'write' : 'read';
-    this.#admit(what, access);
-    const name = holding?.label ?? what;
-    const label = outer === undefined ? labelOf(context, name) : nestedLabel(what, context);
+    const label = outer === undefined ? labelOf(context, holding?.label ?? what) : nestedLabel(what, context);
+    this.#admit(label, access);
     const signal = context?.signal;
     if (signal?.aborted === true) {
       const error = abortError(label, signal);
       throw access === 'write' ? withOutcome(error, 'not-started') : error;
     }
     const guest: Guest = { tenant: new Tenant(label), begun: false };
-    const endWait = this.#waitAround(access, name, context, outer);
+    const endWait = this.#waitAround(access, label, context, outer);
     const id = ++this.#lastId;
     this.#sites.set(id, holding?.site ?? new CallSite());
     const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
@@ -203,7 +203,8 @@ export class PortClient {
     scope?: RemoteScope,
   ): Promise<Pulled> {
     const { method, args } = cursor;
-    const { repository, name, label } = method;
+    const { repository, name } = method;
+    const label = labelOf(context, method.label);
     this.#admit(label, 'read');
     let number = this.#cursors.get(cursor);
     let packed: PackedArguments | undefined;
@@ -218,7 +219,7 @@ export class PortClient {
     const [id, word, sent] = [++this.#lastId, this.link.word(), sentContext(context)];
     const { value: first, buffers } = packed ?? {};
     const what = ['advance', id, word, scopeId, number, how, repository, name, first, buffers, sent] as const;
-    const request = this.#outgoing(id, word, what, labelOf(context, label), context, scope);
+    const request = this.#outgoing(id, word, what, label, context, scope);
     request.endWait = endWait;
     const answer = await this.#send(request).answered();
     if (answer instanceof Failure) throw answer.make(new Error());
@@ -234,11 +235,12 @@ export class PortClient {
 
   /** Asks for a checkpoint. */
   async checkpoint(context: Ambient | undefined): Promise<CheckpointReport> {
-    this.#admit('checkpoint', 'write');
-    const endWait = this.#waitAround('write', 'checkpoint', context);
+    const label = labelOf(context, 'checkpoint');
+    this.#admit(label, 'write');
+    const endWait = this.#waitAround('write', label, context);
     const [id, word] = [++this.#lastId, this.link.word()];
     const what = ['checkpoint', id, word, sentContext(context)] as const;
-    const request = this.#outgoing(id, word, what, labelOf(context, 'checkpoint'), context);
+    const request = this.#outgoing(id, word, what, label, context);
     request.access = 'write';
     request.endWait = endWait;
     const answer = await this.#send(request).answered();

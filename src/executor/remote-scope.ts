@@ -1,4 +1,4 @@
-import { type Ambient } from '../context/context.ts';
+import { type Ambient, labelOf } from '../context/context.ts';
 import { type Tenant } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
@@ -39,19 +39,19 @@ export class RemoteScope implements Scope {
   }
 
   call(method: Method, args: readonly unknown[], context: Ambient | undefined): Promise<unknown> {
-    return this.#refuse(method.label, method.access) ?? this.client.call(method, args, context, this);
+    return this.#refuse(method.label, method.access, context) ?? this.client.call(method, args, context, this);
   }
 
   advance(cursor: Cursor, how: 'pull' | 'end', context: Ambient | undefined): Promise<Pulled> {
-    return this.#refuse(cursor.method.label, 'read') ?? this.client.advance(cursor, how, context, this);
+    return this.#refuse(cursor.method.label, 'read', context) ?? this.client.advance(cursor, how, context, this);
   }
 
   transaction<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refuse('transaction', 'write') ?? this.client.hold('transaction', run, context, this);
+    return this.#refuse('transaction', 'write', context) ?? this.client.hold('transaction', run, context, this);
   }
 
   snapshot<T>(run: (scope: Scope) => Promise<T>, context: Ambient | undefined): Promise<T> {
-    return this.#refuse('snapshot', 'read') ?? this.client.hold('snapshot', run, context, this);
+    return this.#refuse('snapshot', 'read', context) ?? this.client.hold('snapshot', run, context, this);
   }
 
   leave(): void {
@@ -74,17 +74,17 @@ export class RemoteScope implements Scope {
   }
 
   /** Why nothing more can be called in it; `undefined` while it can. */
-  refusal(label: string, access: 'read' | 'write'): TransactionEndedError | undefined {
+  refusal(label: string, access: 'read' | 'write', context: Ambient | undefined): TransactionEndedError | undefined {
     if (this.#open) return undefined;
     const error = new TransactionEndedError(
-      `${label}: its ${this.label} has ended; await every call inside the callback`,
+      `${labelOf(context, label)}: its ${this.label} has ended; await every call inside the callback`,
     );
     if (access === 'write') error.outcome = 'not-started';
     return error;
   }
 
-  #refuse(label: string, access: 'read' | 'write'): Promise<never> | undefined {
-    const error = this.refusal(label, access);
+  #refuse(label: string, access: 'read' | 'write', context: Ambient | undefined): Promise<never> | undefined {
+    const error = this.refusal(label, access, context);
     return error && Promise.reject(error);
   }
 }

@@ -402,8 +402,12 @@ export function joinedContexts(strategy: StrategyUnderTest): void {
         const kept = await db.transaction((api) => Promise.resolve({ api }));
         const write = await rejection(kept.api.entries.run('late', ['row']), TransactionEndedError);
         expect(write.outcome).toBe('not-started');
-        const read = await rejection(kept.api.entries.count(), TransactionEndedError);
+        const late = db.context({ label: 'ann' }, () => rejection(kept.api.entries.count(), TransactionEndedError));
+        const read = await late;
         expect(read.outcome).toBeUndefined();
+        expect(read.message).toBe(
+          'entries.count in ann: its transaction has ended; await every call inside the callback',
+        );
         expect(committed(dir)).toEqual([]);
       });
 
