@@ -1,5 +1,6 @@
 /** What a caller is told when the thread that owns the database does not answer, or is gone. */
 import { type Site } from '../context/call-site.ts';
+import { holderOf } from '../context/lease.ts';
 import { describeHolder, ExecutorError, type Holder, OptionError, type Outcome, TimeoutError } from '../errors.ts';
 import { type Outgoing } from './pending.ts';
 import { type CannotCross } from './values.ts';
@@ -50,7 +51,7 @@ export function overdueError(
           : `the thread is held by ${describeHolder(holder)}`;
     return new TimeoutError(
       `${label}: waited ${waited} ms for the thread that owns the database and did not start; ${why}; ` +
-        'make that work shorter, or raise the option "timeout"',
+        `${holder === undefined ? '' : 'make that work shorter, or '}raise the option "timeout"`,
       { wait: 'executor', holder },
     );
   }
@@ -79,7 +80,8 @@ export function cannotCross(label: string, refused: CannotCross): OptionError {
 export function nameSite(error: TimeoutError, site: Site): void {
   const { holder, message, stack } = error;
   if (holder === undefined) return;
-  const known = { ...holder, site: site.describe() };
+  // It may be one that yet another thread knows.
+  const known = holderOf({ label: holder.label, since: performance.now() - holder.heldFor, site });
   error.message = message.replace(describeHolder(holder), () => describeHolder(known));
   if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
   Object.defineProperty(error, 'holder', { value: known, enumerable: true, configurable: true, writable: true });

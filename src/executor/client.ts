@@ -2,8 +2,8 @@
  * The callers' end of a port: futures for requests that another thread answers (protocol.ts). What is in flight, and the port
  * that may be lost under it, are link.ts's affair.
  */
-import { CallSite, type Site } from '../context/call-site.ts';
-import { abortError, type Ambient, labelOf, nestedLabel, tenantsOf } from '../context/context.ts';
+import { type Site } from '../context/call-site.ts';
+import { abortError, type Ambient, labelOf, nestedLabel, siteOf, tenantsOf } from '../context/context.ts';
 import { type Tenancy, Tenant, waitInside } from '../context/holders.ts';
 import { type Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Scope } from '../context/scope.ts';
@@ -24,7 +24,7 @@ import { type SentStep } from './protocol.ts';
 import { Overdue } from './overdue.ts';
 import { RemoteScope } from './remote-scope.ts';
 import { isBegin, type PackedArguments, packArguments, sentContext } from './requests.ts';
-import { type Page, QUEUED } from './words.ts';
+import { COMMITTED, type Page, QUEUED } from './words.ts';
 
 /** Milliseconds after a deadline in which the server's own answer is awaited: it says more than can be known here. */
 const GRACE = 100;
@@ -97,7 +97,14 @@ export class PortClient {
     this.#refusal ??= reason;
     for (const pending of this.#inFlight.all()) {
       const state = this.#inFlight.stateOf(pending);
-      this.#inFlight.release(pending, reason(pending.parts.label), state === QUEUED ? 'not-started' : outcomeOf(state));
+      // What a transaction comes to is here, whose callback ran here.
+      if (isBegin(pending.parts.what) && state === COMMITTED) this.#inFlight.settle(pending, undefined);
+      else
+        this.#inFlight.release(
+          pending,
+          reason(pending.parts.label),
+          state === QUEUED ? 'not-started' : outcomeOf(state),
+        );
       this.#inFlight.forget(pending);
     }
   }
@@ -150,7 +157,7 @@ export class PortClient {
     const guest: Guest = { tenant: new Tenant(label), begun: false };
     const endWait = this.#waitAround(access, label, context, outer);
     const id = ++this.#lastId;
-    this.#sites.set(id, holding?.site ?? new CallSite());
+    this.#sites.set(id, holding?.site ?? siteOf(context));
     const [word, scopeId] = [this.link.word(), outer?.id ?? 0];
     const begin = ['begin', id, word, scopeId, what, sentContext(context), holding?.label] as const;
     const request = this.#outgoing(id, word, begin, label, context, outer);

@@ -1,6 +1,6 @@
 /** One port of a strategy, and what its callers have in flight: the server's end of protocol.ts. */
 import { FarSite } from '../context/call-site.ts';
-import { type Ambient, NO_SCOPES, runWithAmbient } from '../context/context.ts';
+import { type Ambient, NO_SCOPES, runWithAmbient, unawaited } from '../context/context.ts';
 import { Cursor, type Pulled } from '../connection/cursor.ts';
 import { farSiteOf } from '../context/lease.ts';
 import { type Scope } from '../context/scope.ts';
@@ -339,7 +339,7 @@ export class Door {
     // Their `finally` runs; nobody is left to be told how that went. On a database that closes it would open a reader again.
     if (this.#events.refusal() === undefined)
       for (const { cursor } of this.#cursors.values())
-        this.#strategy.advance(cursor, 'end', undefined).catch(() => undefined);
+        this.#strategy.advance(cursor, 'end', unawaited(undefined)).catch(() => undefined);
     this.#cursors.clear();
     for (const controller of this.#aborts.values()) controller.abort();
     this.#aborts.clear();

@@ -83,7 +83,7 @@ export class InFlight {
     this.#pending[pending.parts.word] = pending;
     this.#size += 1;
     this.#load += pending.parts.cost;
-    if (this.#waiting++ === 0) this.#busy(true);
+    if (pending.parts.awaited && this.#waiting++ === 0) this.#busy(true);
   }
 
   /** How far it has come. */
@@ -95,7 +95,7 @@ export class InFlight {
   settle(pending: Pending, answer: unknown): void {
     if (pending.settled) return;
     pending.settle(answer);
-    if (--this.#waiting > 0) return;
+    if (!pending.parts.awaited || --this.#waiting > 0) return;
     this.#busy(false);
     if (this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve();
   }

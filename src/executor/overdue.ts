@@ -35,6 +35,8 @@ export class Overdue {
   /** Looks at the requests now. */
   readonly look = (): void => {
     this.#timerAt = Infinity;
+    // What this thread has been too busy to hear.
+    this.#link.receive();
     const now = performance.now();
     let next = Infinity;
     for (const pending of this.#inFlight.all()) {

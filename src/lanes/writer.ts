@@ -96,7 +96,7 @@ export class Writer implements Seat {
   /**
    * Holds the lane for as long as the function runs.
    *
-   * @param holder as whom, and what asks it to give the lane back early
+   * As whom, from where, and what asks it to give the lane back early, is for those who wait.
    */
   async hold<T>(
     label: string,

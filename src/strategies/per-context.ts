@@ -118,6 +118,8 @@ export class PerContext implements Strategy {
     const label = labelOf(context, cursor.method.label);
     const step = retryBusy(label, deadlineOf(context, this.#timeout), async () => {
       await Promise.resolve();
+      const refusal = this.#running.refusal(label);
+      if (refusal !== undefined) throw refusal;
       return cursor.advance(this.#readers.unleased(), how);
     });
     return this.#remember(step);

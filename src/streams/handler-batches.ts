@@ -1,7 +1,7 @@
 import { Cursor, type Pulled } from '../connection/cursor.ts';
 import { type Ambient, isOver, unawaited } from '../context/context.ts';
 import { type Scope } from '../context/scope.ts';
-import { AbortError, ContextError, DeadlockError, TimeoutError } from '../errors.ts';
+import { ContextError } from '../errors.ts';
 import { type Method } from '../repository/methods.ts';
 import { type Batch, type Batches } from './batches.ts';
 import { type StreamHost } from './stream-host.ts';
@@ -44,17 +44,17 @@ export class HandlerBatches implements Batches<unknown> {
     const home = this.#home === undefined ? undefined : scope;
     // Inside a transaction that it does not belong to it has to wait for that one's end, and nobody for it.
     const ended = scope === home && !isOver(context) && (await this.#ended(context, home));
-    if (!ended) this.#host.advance(this.#cursor, 'end', unawaited(context), home).catch(() => undefined);
+    // Refused at once where no step can be made any more: its transaction is over, or the database closed.
+    if (!ended) this.#host.advance(this.#cursor, 'end', unawaited(context), this.#home).catch(() => undefined);
   }
 
-  /** Whether it has ended, or never can, before its caller has to go on. @throws what the generator throws */
+  /** Whether it has ended before its caller has to go on. @throws what the generator throws */
   async #ended(context: Ambient | undefined, home: Scope | undefined): Promise<boolean> {
     let pulled: Pulled;
     try {
       pulled = await this.#host.advance(this.#cursor, 'end', context, home);
-    } catch (error) {
-      // Any other error says that no step can be made any more: its transaction is over, or the database closed.
-      return !(error instanceof AbortError || error instanceof DeadlockError || error instanceof TimeoutError);
+    } catch {
+      return false;
     }
     if (pulled.failure !== undefined) throw pulled.failure.error;
     return true;

@@ -7,14 +7,16 @@ import {
   DeadlockError,
   defineAsyncRepository,
   defineRepositories,
+  defineRepository,
   open,
   TimeoutError,
 } from '../../src/index.ts';
 import { entries, type LedgerDatabase, Refusal } from '../support/ledger.ts';
 import { committed, openLedger } from '../support/open-ledger.ts';
 import { type StrategyUnderTest } from '../support/strategies.ts';
+import { iterate } from '../support/streaming.ts';
 import { useTempDir } from '../support/temp-dir.ts';
-import { expectBlocked, gate, rejection, turns } from '../support/waiting.ts';
+import { expectBlocked, gate, rejection, turns, until } from '../support/waiting.ts';
 
 /** Promises 7 and 10: nothing waits for itself, not even in a circle. */
 export function deadlocks(strategy: StrategyUnderTest): void {
@@ -402,6 +404,49 @@ export function deadlocks(strategy: StrategyUnderTest): void {
         expect(committed(dir)).toEqual([]);
         await opened.api.notes.add('c');
         expect(committed(dir)).toEqual(['c/1']);
+      },
+    );
+
+    test.runIf(strategy.inThread)(
+      'a stream that an asynchronous handler ends has its finally run by the transaction around it',
+      async () => {
+        const later: { end?: () => Promise<unknown> } = {};
+        const ended: string[] = [];
+        const [notes, walks] = [
+          defineAsyncRepository(entries, {
+            writes: () => ({
+              async end() {
+                await later.end?.();
+              },
+            }),
+          }),
+          defineRepository(entries, {
+            reads: () => ({
+              *each() {
+                try {
+                  for (let at = 0; ; at++) yield at;
+                } finally {
+                  ended.push('ended');
+                }
+              },
+            }),
+          }),
+        ];
+        await openLedger(dir, strategy);
+        const opened = await open({
+          file: dir.file(),
+          repositories: defineRepositories(import.meta.url, { notes, walks }),
+          strategy: strategy.name,
+        });
+        dir.atEnd(() => opened.close());
+        await opened.transaction(async (api) => {
+          const walk = iterate(api.walks.each());
+          await walk.next();
+          later.end = () => walk.return();
+          await api.notes.end();
+          await until('the finally', () => ended.length === 1);
+        });
+        expect(ended).toEqual(['ended']);
       },
     );
 

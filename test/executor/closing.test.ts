@@ -134,6 +134,20 @@ describe.for([
     expect(committed(dir)).toEqual([]);
   });
 
+  test('that leaves its thread to itself takes no result from a transaction of another thread that is committed', async () => {
+    // | another thread                    | close                |
+    // |-----------------------------------|----------------------|
+    // | a transaction is committed        |                      |
+    // | its effect keeps the thread busy  |                      |
+    // |                                   | leaves the thread    |
+    // | has its callback's result         |                      |
+    const db = await openHostile(dir, options);
+    const theirs = startThread(dir, db).tell({ kind: 'transact-and-occupy', call: 'a' });
+    await until('its COMMIT', () => committed(dir).length === 1);
+    await db.close({ drain: 50 });
+    expect(await theirs).toBe('mine');
+  });
+
   test('that waits for long says for what of callers in other threads', async () => {
     const db = await openHostile(dir, options);
     const thread = startThread(dir, db);

@@ -293,6 +293,17 @@ describe('a registry’s module', () => {
   });
 });
 
+test('an answer that has arrived counts, however late its caller’s own thread comes to look at it', async () => {
+  const dir = new TempDir();
+  onTestFinished(() => dir.end());
+  const db = await openHostile(dir);
+  const calls = db.context({ timeout: 50 }, () => [db.api.hostile.listed(), db.api.hostile.add('a')] as const);
+  await new Promise((resolve) => setImmediate(resolve));
+  const end = performance.now() + 1500;
+  while (performance.now() < end);
+  expect(await Promise.all(calls)).toEqual([[], 1]);
+});
+
 describe('a thread that is stuck in a query', () => {
   const dir = useTempDir();
 

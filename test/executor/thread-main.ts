@@ -87,6 +87,11 @@ async function obey(order: HostileOrder): Promise<unknown> {
       });
     case 'snapshot':
       return db.snapshot((api) => api.hostile.listed());
+    case 'transact-and-occupy':
+      return db.transaction(async (api) => {
+        await api.hostile.addAndOccupy(order.call, 4000);
+        return 'mine';
+      });
     case 'hold-snapshot':
       return db.snapshot(async (api) => {
         await api.hostile.listed();

@@ -7,7 +7,7 @@ import { type TempDir } from '../support/temp-dir.ts';
 
 /** What it can be told. */
 export type HostileOrder =
-  | { readonly kind: 'add' | 'transact'; readonly call: string }
+  | { readonly kind: 'add' | 'transact' | 'transact-and-occupy'; readonly call: string }
   | {
       readonly kind:
         | 'blocking-add'

@@ -155,6 +155,14 @@ const hostileRepository = defineRepository(entries, {
     instance: (): unknown => new Money(),
   }),
   writes: (db, { afterCommit, signal }) => ({
+    /** Its effect keeps the thread busy. */
+    addAndOccupy(call: string, ms: number) {
+      afterCommit(() => {
+        const end = performance.now() + ms;
+        while (performance.now() < end);
+      });
+      return db.insert(entries).values({ call, part: 1 }).run().changes;
+    },
     /** Inserts, and goes on until it is given up, and says so in a file. */
     addUntilGivenUp(call: string, atMost: number, noticed: string) {
       db.insert(entries).values({ call, part: 1 }).run();
