@@ -96,7 +96,9 @@ class Connection extends PortStrategy {
     this.#description = greeting;
     control.on('message', this.#notice);
     control.on('close', () => {
-      this.#refuse('has closed it, or has ended');
+      // What had begun in a thread that died is rejected with that.
+      for (const client of this.clients()) client.link.lost(undefined);
+      this.#end('has closed it, or has ended');
     });
     control.unref();
     this.#receive();
@@ -143,7 +145,8 @@ class Connection extends PortStrategy {
 
   readonly #notice = (notice: Notice): void => {
     if (notice.kind === 'closed') {
-      this.#refuse('has closed it');
+      for (const client of this.clients()) client.link.receive();
+      this.#end('has closed it');
       return;
     }
     const client = this.clients()[notice.at];
@@ -161,20 +164,12 @@ class Connection extends PortStrategy {
     }
   };
 
-  #refuse(why: 'has closed it' | 'has closed it, or has ended'): void {
+  #end(why: string): void {
     this.over = true;
     const { file } = this.#description.decision.facts;
     for (const client of this.clients()) {
-      const refuse = (): void => {
-        client.refuse((label) => new ClosedError(`${label}: the thread that had ${file} open ${why}`));
-      };
-      // What had begun is rejected with the close; in a thread that died, with that.
-      if (why === 'has closed it') {
-        client.link.receive();
-        refuse();
-      }
+      client.refuse((label) => new ClosedError(`${label}: the thread that had ${file} open ${why}`));
       client.link.lost(undefined);
-      refuse();
     }
   }
 }

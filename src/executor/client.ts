@@ -24,7 +24,7 @@ import { type SentStep } from './protocol.ts';
 import { Overdue } from './overdue.ts';
 import { RemoteScope } from './remote-scope.ts';
 import { isBegin, type PackedArguments, packArguments, sentContext } from './requests.ts';
-import { COMMITTED, type Page, QUEUED } from './words.ts';
+import { type Page, QUEUED } from './words.ts';
 
 /** Milliseconds after a deadline in which the server's own answer is awaited: it says more than can be known here. */
 const GRACE = 100;
@@ -97,15 +97,8 @@ export class PortClient {
     this.#refusal ??= reason;
     for (const pending of this.#inFlight.all()) {
       const state = this.#inFlight.stateOf(pending);
-      // What a transaction comes to is here, whose callback ran here.
-      if (isBegin(pending.parts.what) && state === COMMITTED) this.#inFlight.settle(pending, undefined);
-      else
-        this.#inFlight.release(
-          pending,
-          reason(pending.parts.label),
-          state === QUEUED ? 'not-started' : outcomeOf(state),
-        );
-      this.#inFlight.forget(pending);
+      const outcome = state === QUEUED ? 'not-started' : outcomeOf(state);
+      this.#inFlight.lose(pending, reason(pending.parts.label), outcome);
     }
   }
 

@@ -110,6 +110,16 @@ export class InFlight {
     this.settle(pending, failure);
   }
 
+  /**
+   * Its server will say no more of it: rejects its caller. Not that of a transaction that is committed, for what its callback
+   * came to is here.
+   */
+  lose(pending: Pending, error: Error, outcome: Outcome): void {
+    if (isBegin(pending.parts.what) && outcome === 'committed') this.settle(pending, undefined);
+    else this.release(pending, error, outcome);
+    this.forget(pending);
+  }
+
   /** Its answer has come, or never will. */
   forget(pending: Pending): void {
     const { word, cost, what } = pending.parts;

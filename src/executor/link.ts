@@ -15,10 +15,10 @@ import { Outbox } from './outbox.ts';
 import { Pace } from './pace.ts';
 import { type Failure, type Pending } from './pending.ts';
 import { type Answer, type Request } from './protocol.ts';
-import { isBegin, put } from './requests.ts';
+import { put } from './requests.ts';
 import { unpack } from './values.ts';
 import { Reader } from './wire.ts';
-import { commitTime, COMMITTED, type Page, QUEUED } from './words.ts';
+import { commitTime, type Page, QUEUED } from './words.ts';
 
 /** What a link makes of answers. */
 export interface LinkEvents {
@@ -203,18 +203,10 @@ export class Link {
   }
 
   #settleLost(pending: Pending, cause: unknown): void {
-    const { label, scope, access, what } = pending.parts;
+    const { label, scope, access } = pending.parts;
     const state = this.inFlight.stateOf(pending);
-    if (!pending.settled) {
-      if (state === QUEUED && scope === 0) return;
-      if (isBegin(what) && state === COMMITTED) {
-        this.inFlight.settle(pending, undefined);
-      } else {
-        const error = lostError(label, access, state, cause);
-        this.inFlight.release(pending, error, outcomeOf(state));
-      }
-    }
-    this.inFlight.forget(pending);
+    if (!pending.settled && state === QUEUED && scope === 0) return;
+    this.inFlight.lose(pending, lostError(label, access, state, cause), outcomeOf(state));
   }
 
   #cannotSend(request: Request, error: unknown): void {

@@ -44,8 +44,6 @@ export class Outgoing {
   readonly deadline: number;
   /** Whether the deadline is the context's, and so ends it also when it runs. */
   readonly bounded: boolean;
-  /** Whether anybody waits for its answer: whoever does has a deadline. */
-  readonly awaited: boolean;
   readonly signal: AbortSignal | undefined;
   readonly label: string;
   access: 'read' | 'write' = 'read';
@@ -70,9 +68,13 @@ export class Outgoing {
     this.what = what;
     this.label = label;
     this.deadline = context?.deadline ?? this.since + timeout;
-    this.awaited = this.deadline !== Infinity;
     this.bounded = context?.deadline !== undefined;
     this.signal = context?.signal;
+  }
+
+  /** Whether anybody waits for its answer: whoever does has a deadline. */
+  get awaited(): boolean {
+    return this.deadline !== Infinity;
   }
 }
 

@@ -96,7 +96,7 @@ export class Writer implements Seat {
   /**
    * Holds the lane for as long as the function runs.
    *
-   * As whom, from where, and what asks it to give the lane back early, is for those who wait.
+   * @param run is given the connection; then come as whom and from where, and what asks it to give the lane back early
    */
   async hold<T>(
     label: string,

@@ -1,7 +1,6 @@
 /** Promise 14 where several threads have the file open: all of it is closed, or nothing. */
 import { once } from 'node:events';
 import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { setTimeout as wait } from 'node:timers/promises';
 import type Sqlite from 'better-sqlite3';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ClosedError, InternalError } from '../../src/index.ts';
@@ -94,7 +93,7 @@ describe.for([
     const other = rejection(thread.tell(order), ClosedError);
     await until('the other call to wait', () => db.stats().writes?.queued === 2);
     await third.worker.terminate();
-    await wait(200);
+    await until('the handler to run', () => existsSync(`${noticed}.begun`));
     const { abandoned } = await db.close({ drain: 0 });
     expect(abandoned).toEqual(['hostile.addUntilGivenUp', 'hostile.addUntilGivenUp']);
     expect((await own).outcome).toBe('rolled-back');

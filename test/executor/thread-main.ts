@@ -70,13 +70,16 @@ async function obey(order: HostileOrder): Promise<unknown> {
     }
     case 'blocking-given-up': {
       let made: Promise<unknown> = Promise.resolve();
+      let open = (): void => undefined;
+      const over = new Promise<void>((resolve) => (open = resolve));
       const given = db.context({ timeout: 20 }, () =>
         db.transaction(() => {
-          made = new Promise((resolve) => setTimeout(resolve, 60)).then(() => db.blocking.hostile.add(order.call));
+          made = over.then(() => db.blocking.hostile.add(order.call));
           return made;
         }),
       );
       await given.catch(() => undefined);
+      open();
       return made;
     }
     case 'transact':

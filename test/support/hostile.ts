@@ -163,8 +163,9 @@ const hostileRepository = defineRepository(entries, {
       });
       return db.insert(entries).values({ call, part: 1 }).run().changes;
     },
-    /** Inserts, and goes on until it is given up, and says so in a file. */
+    /** Inserts, and goes on until it is given up, and says so in a file; in another one, that it has begun. */
     addUntilGivenUp(call: string, atMost: number, noticed: string) {
+      writeFileSync(`${noticed}.begun`, '');
       db.insert(entries).values({ call, part: 1 }).run();
       const since = performance.now();
       while (!signal.aborted && performance.now() - since < atMost) db.get(sql`SELECT 1`);
