@@ -137,7 +137,10 @@ export class Batch {
     const { length } = this.#ended;
     if (length > 0) {
       if (length >= this.#limits.calls || this.#now >= this.#until) return undefined;
-      if (this.#ended[length - 1]?.call.last === true || this.#calls.peek()?.method.waits === true) return undefined;
+      const last = this.#ended[length - 1]?.call;
+      // Who was given up meanwhile has the batch undone: what ran behind it would run twice.
+      if (last?.last === true || last?.context?.progress?.givenUp === true) return undefined;
+      if (this.#calls.peek()?.method.waits === true) return undefined;
       if (this.#ended[0]?.call.method.waits === true) return undefined;
     }
     return this.#calls.take();

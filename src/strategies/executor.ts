@@ -108,11 +108,12 @@ export class Executor extends PortStrategy {
 
   override abandon(reason: (label: string) => Error): void {
     this.#nameAbandoned = reason;
+    // The threads first: a handler that sees that it is given up ends, and then nothing that waits behind it may begin.
+    for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
     super.abandon((label) => {
       this.#named.push(label);
       return reason(label);
     });
-    for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
     this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
   }
 

@@ -145,6 +145,8 @@ describe.for([
     await until('its COMMIT', () => committed(dir).length === 1);
     await db.close({ drain: 50 });
     expect(await theirs).toBe('mine');
+    // The thread ends when its effect does.
+    await expect.poll(() => dir.descriptors(), { timeout: 60_000 }).toEqual([]);
   });
 
   test('that waits for long says for what of callers in other threads', async () => {

@@ -1,11 +1,12 @@
 /** Promises 10, 11 and 14 when the thread that owns the database dies, or does not answer. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
+  AbortError,
   ClosedError,
   connect,
   ExecutorError,
@@ -443,6 +444,22 @@ describe('a thread that is stuck in a query', () => {
     const since = performance.now();
     await db.api.hostile.add('a');
     expect(performance.now() - since).toBeLessThan(2000);
+  });
+
+  test('by a write that is given up does not run those behind it for nothing', async () => {
+    const db = await openHostile(dir, { batch: { slice: 10_000 } });
+    const [first, second] = [dir.file('first'), dir.file('second')];
+    const controller = new AbortController();
+    const long = db.context({ signal: controller.signal }, () =>
+      rejection(db.api.hostile.addUntilGivenUp('a', 30_000, first), AbortError),
+    );
+    const behind = db.api.hostile.addUntilGivenUp('b', 0, second);
+    await until('the handler to begin', () => existsSync(`${first}.begun`));
+    controller.abort();
+    expect(await long).toMatchObject({ outcome: 'rolled-back' });
+    await behind;
+    expect(readFileSync(`${second}.begun`, 'utf8')).toBe('.');
+    expect(committed(dir)).toEqual(['b/1']);
   });
 
   // In a batch, and as the only caller there has been for a while, whose calls run at once.

@@ -3,7 +3,7 @@
  *
  * COMMIT is theirs, too: while the file that `armCommit` names exists, the thread dies at its next COMMIT, before or after it.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import Sqlite from 'better-sqlite3';
 import { sql } from 'drizzle-orm';
@@ -163,9 +163,9 @@ const hostileRepository = defineRepository(entries, {
       });
       return db.insert(entries).values({ call, part: 1 }).run().changes;
     },
-    /** Inserts, and goes on until it is given up, and says so in a file; in another one, that it has begun. */
+    /** Inserts, and goes on until it is given up, and says so in a file; in another one, a dot each time that it begins. */
     addUntilGivenUp(call: string, atMost: number, noticed: string) {
-      writeFileSync(`${noticed}.begun`, '');
+      appendFileSync(`${noticed}.begun`, '.');
       db.insert(entries).values({ call, part: 1 }).run();
       const since = performance.now();
       while (!signal.aborted && performance.now() - since < atMost) db.get(sql`SELECT 1`);
