@@ -1,7 +1,15 @@
 /** What a caller is told when the thread that owns the database does not answer, or is gone. */
 import { type Site } from '../context/call-site.ts';
 import { holderOf } from '../context/lease.ts';
-import { describeHolder, ExecutorError, type Holder, OptionError, type Outcome, TimeoutError } from '../errors.ts';
+import {
+  describeHolder,
+  ExecutorError,
+  type Holder,
+  OptionError,
+  type Outcome,
+  TimeoutError,
+  TransactionEndedError,
+} from '../errors.ts';
 import { type Outgoing } from './pending.ts';
 import { type CannotCross } from './values.ts';
 import { COMMITTED, COMMITTING } from './words.ts';
@@ -31,6 +39,11 @@ function fateOf(access: 'read' | 'write', state: number): string {
   if (state === COMMITTED) return 'it was committed, and its result is lost';
   if (state === COMMITTING) return 'it was being committed, and nobody knows whether it was';
   return 'nothing of it was kept';
+}
+
+/** The transaction or snapshot that a request is in was given up. */
+export function endedMeanwhile(label: string, scope: string): TransactionEndedError {
+  return new TransactionEndedError(`${label}: its ${scope} was given up meanwhile`);
 }
 
 /** A deadline passed, and the server did not say so. */

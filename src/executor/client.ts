@@ -98,7 +98,7 @@ export class PortClient {
     for (const pending of this.#inFlight.all()) {
       const state = this.#inFlight.stateOf(pending);
       const outcome = state === QUEUED ? 'not-started' : outcomeOf(state);
-      this.#inFlight.lose(pending, reason(pending.parts.label), outcome);
+      this.#inFlight.lose(pending, reason, outcome);
     }
   }
 
@@ -182,6 +182,7 @@ export class PortClient {
     } catch (error) {
       scope.end();
       leave();
+      pending.ending = true;
       if (!pending.settled) this.link.tell(['end', id, 'undo']);
       await answered;
       // Where it ended under its callback, the server has said what became of it.
@@ -189,6 +190,7 @@ export class PortClient {
     }
     scope.end();
     leave();
+    pending.ending = true;
     if (!pending.settled) this.link.tell(['end', id, 'commit']);
     const answer = await answered;
     if (answer instanceof Failure) throw answer.make(new Error());
@@ -270,15 +272,18 @@ export class PortClient {
     return this.#inFlight.idle();
   }
 
-  /** Gives up on everything that can still be given up. */
+  /** Gives up on everything that can still be given up. @param reason asked where somebody waits */
   abandon(reason: (label: string) => Error): void {
     for (const pending of this.#inFlight.all()) {
-      if (pending.settled || pending.parts.scope !== 0) continue;
-      const { label, id, what } = pending.parts;
+      const { label, id, what, scope, access, awaited } = pending.parts;
+      if (pending.settled || scope !== 0) continue;
       const outcome = this.#inFlight.giveUp(pending);
       if (outcome === undefined) continue;
       if (isBegin(what)) this.link.tell(['end', id, 'undo']);
-      this.#inFlight.release(pending, reason(label), outcome);
+      const error = (): Error => (awaited ? reason(label) : new AbortError(`${label}: was given up`));
+      // All that a snapshot comes to is here, once its callback has settled.
+      if (access === 'read' && pending.ending) this.#inFlight.settle(pending, undefined);
+      else this.#inFlight.release(pending, error(), outcome);
       this.link.gaveUp(pending);
     }
   }

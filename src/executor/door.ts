@@ -1,4 +1,5 @@
 /** One port of a strategy, and what its callers have in flight: the server's end of protocol.ts. */
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { FarSite } from '../context/call-site.ts';
 import { type Ambient, NO_SCOPES, runWithAmbient, unawaited } from '../context/context.ts';
 import { Cursor, type Pulled } from '../connection/cursor.ts';
@@ -24,7 +25,9 @@ export interface DoorEvents {
   readonly refusal: () => Error | undefined;
   /** A call was made, or answered. */
   readonly called: () => void;
-  /** A request was answered with this. */
+  /** A request is about to start. */
+  readonly starting: () => void;
+  /** A request that its caller has not given up is answered with this. */
   readonly failed: (error: unknown) => void;
   /** The port has closed. */
   readonly closed: () => void;
@@ -47,19 +50,23 @@ export class Door {
   readonly #words: Words;
   readonly #events: DoorEvents;
   readonly #answers: Answers;
+  readonly #port: MessagePort;
+  readonly #reader: Reader<Request, Called>;
   readonly #held = new HeldScopes();
   /** Calls of handlers that yield, between two steps, and the scope that each began in, or 0. */
   readonly #cursors = new Map<number, { readonly cursor: Cursor; readonly scope: number }>();
   readonly #aborts = new Map<number, AbortController>();
   #gone = false;
+  #reading = false;
 
   constructor(strategy: Strategy, errors: readonly ErrorClass[], line: Line, events: DoorEvents) {
     this.#strategy = strategy;
     this.#errors = errors;
-    this.#words = new Words([line.page]);
+    this.#words = new Words([line.page], events.starting);
     this.#events = events;
     this.#answers = new Answers(line, errors, events.called);
-    const reader = new Reader<Request, Called>({
+    this.#port = line.port;
+    this.#reader = new Reader<Request, Called>({
       message: (request) => {
         this.#accept(request);
       },
@@ -69,7 +76,7 @@ export class Door {
       },
     });
     line.port.on('message', (batch: readonly unknown[]) => {
-      reader.read(batch);
+      this.#read(batch);
     });
     line.port.on('close', () => {
       this.#close();
@@ -79,6 +86,24 @@ export class Door {
   /** Sends new figures. */
   tell(stats: StrategyStats): void {
     this.#answers.tell(stats);
+  }
+
+  /** Takes in what lies in the port; not inside a call that came through it, behind which there is more. */
+  receive(): void {
+    while (!this.#reading) {
+      const received = receiveMessageOnPort(this.#port) as { message: readonly unknown[] } | undefined;
+      if (received === undefined) return;
+      this.#read(received.message);
+    }
+  }
+
+  #read(batch: readonly unknown[]): void {
+    this.#reading = true;
+    try {
+      this.#reader.read(batch);
+    } finally {
+      this.#reading = false;
+    }
   }
 
   /** Sends what is left, and closes the port. */
@@ -319,7 +344,7 @@ export class Door {
 
   #fail(id: number, word: number, error: unknown, outcome?: 'not-started'): void {
     this.#aborts.delete(id);
-    this.#events.failed(error);
+    if (this.#words.fail(word)) this.#events.failed(error);
     const said = outcome === undefined ? error : withOutcome(error, outcome);
     this.#answers.error(word, said, this.#inTheWay(error));
   }

@@ -77,7 +77,6 @@ export class GivenPorts {
 function remoteCaller(control: MessagePort, at: number): Caller {
   return {
     page: newPage(),
-    own: false,
     attach: (port) => {
       control.postMessage({ kind: 'line', at, port } satisfies Notice, [port]);
     },

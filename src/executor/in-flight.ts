@@ -1,7 +1,7 @@
 import { type Outcome } from '../errors.ts';
 import { withOutcome } from '../outcome.ts';
 import { appendFrames } from './client-errors.ts';
-import { Failure, type Pending } from './pending.ts';
+import { Failure, type Outgoing, type Pending } from './pending.ts';
 import { isBegin } from './requests.ts';
 import { GIVEN_UP, newPage, type Page, QUEUED, RUNNING, Words } from './words.ts';
 
@@ -102,6 +102,7 @@ export class InFlight {
 
   /** Rejects its caller. */
   release(pending: Pending, error: Error, outcome: Outcome): void {
+    if (pending.settled) return;
     const write = pending.parts.access === 'write';
     const failure = new Failure((caller) => {
       appendFrames(error, caller);
@@ -111,12 +112,12 @@ export class InFlight {
   }
 
   /**
-   * Its server will say no more of it: rejects its caller. Not that of a transaction that is committed, for what its callback
-   * came to is here.
+   * Its server will say no more of it: rejects its caller, who still waits. Not that of a transaction that is committed, for
+   * what its callback came to is here.
    */
-  lose(pending: Pending, error: Error, outcome: Outcome): void {
+  lose(pending: Pending, reason: (label: string) => Error, outcome: Outcome): void {
     if (isBegin(pending.parts.what) && outcome === 'committed') this.settle(pending, undefined);
-    else this.release(pending, error, outcome);
+    else if (!pending.settled) this.release(pending, reason(pending.parts.label), outcome);
     this.forget(pending);
   }
 
@@ -142,11 +143,21 @@ export class InFlight {
     return undefined;
   }
 
-  /** What has begun and has not ended, by name. */
+  /** What has begun and has not ended, by name; where nothing has that somebody waits for, what keeps the thread busy. */
   running(): readonly string[] {
-    return this.all()
-      .filter((pending) => !pending.settled && pending.parts.scope === 0 && this.stateOf(pending) !== QUEUED)
-      .map(({ parts }) => parts.label);
+    const begun = this.all().filter((pending) => !pending.settled && this.stateOf(pending) !== QUEUED);
+    const labels = begun.filter(({ parts }) => parts.scope === 0).map(({ parts }) => parts.label);
+    const busy = labels.length === 0 ? this.busyWith() : undefined;
+    return busy === undefined ? labels : [busy.label];
+  }
+
+  /** The oldest request that keeps the thread busy. A transaction or snapshot, whose callback runs here, keeps none. */
+  busyWith(except?: Pending): Outgoing | undefined {
+    const busy = this.all().find(
+      (pending) =>
+        pending !== except && !pending.neverRan && !isBegin(pending.parts.what) && this.stateOf(pending) !== QUEUED,
+    );
+    return busy?.parts;
   }
 
   /** Resolves when nobody waits for anything. Whoever can give something back early is asked to. */

@@ -7,7 +7,7 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { OptionError } from '../errors.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
-import { lostError, outcomeOf } from './client-errors.ts';
+import { endedMeanwhile, lostError, outcomeOf } from './client-errors.ts';
 import { type EncodedError } from './error-codec.ts';
 import { InFlight } from './in-flight.ts';
 import { type KeepAlive } from './keep-alive.ts';
@@ -15,10 +15,10 @@ import { Outbox } from './outbox.ts';
 import { Pace } from './pace.ts';
 import { type Failure, type Pending } from './pending.ts';
 import { type Answer, type Request } from './protocol.ts';
-import { put } from './requests.ts';
+import { isBegin, put } from './requests.ts';
 import { unpack } from './values.ts';
 import { Reader } from './wire.ts';
-import { commitTime, type Page, QUEUED } from './words.ts';
+import { commitTime, GIVEN_UP, type Page, QUEUED } from './words.ts';
 
 /** What a link makes of answers. */
 export interface LinkEvents {
@@ -137,9 +137,21 @@ export class Link {
     this.#outbox?.push(message);
   }
 
-  /** Its caller has given up and been told: what a server has of it is answered all the same, and what none has is forgotten. */
+  /**
+   * Its caller has given up and been told: what a server has of it is answered all the same, and what none has is forgotten.
+   * With a transaction or snapshot all that is in it is given up.
+   */
   gaveUp(pending: Pending): void {
+    const undone = this.inFlight.stateOf(pending) === GIVEN_UP;
     if (!this.attached) this.inFlight.forget(pending);
+    const { id, what, label } = pending.parts;
+    if (!isBegin(what) || !undone) return;
+    for (const inside of this.inFlight.all()) {
+      if (inside.parts.scope !== id || inside.settled) continue;
+      const outcome = this.inFlight.giveUp(inside) ?? 'rolled-back';
+      this.inFlight.release(inside, endedMeanwhile(inside.parts.label, label), outcome);
+      this.gaveUp(inside);
+    }
   }
 
   /** Sends what waits for the end of the turn now, for whoever does not reach it. */
@@ -206,7 +218,7 @@ export class Link {
     const { label, scope, access } = pending.parts;
     const state = this.inFlight.stateOf(pending);
     if (!pending.settled && state === QUEUED && scope === 0) return;
-    this.inFlight.lose(pending, lostError(label, access, state, cause), outcomeOf(state));
+    this.inFlight.lose(pending, () => lostError(label, access, state, cause), outcomeOf(state));
   }
 
   #cannotSend(request: Request, error: unknown): void {

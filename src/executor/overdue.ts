@@ -4,8 +4,7 @@ import { outcomeOf, overdueError } from './client-errors.ts';
 import { type InFlight } from './in-flight.ts';
 import { type Link } from './link.ts';
 import { type Pending } from './pending.ts';
-import { isBegin } from './requests.ts';
-import { QUEUED, RUNNING } from './words.ts';
+import { RUNNING } from './words.ts';
 
 /** Milliseconds that a commit may take beyond its caller's deadline before it is left to itself. */
 const COMMIT_GRACE = 1000;
@@ -82,16 +81,11 @@ export class Overdue {
   }
 
   /**
-   * Why a request did not start, and heard nothing of it: the oldest one that keeps the thread busy, or the thread itself. A
-   * transaction or snapshot, whose callback runs here, keeps none busy.
+   * Why a request did not start, and heard nothing of it: the one that keeps the thread busy, or the thread itself.
    */
   #blame(except: Pending, now: number): Holder | 'starting' | undefined {
     if (!this.#link.attached) return 'starting';
-    for (const pending of this.#inFlight.all()) {
-      const { label, since, what } = pending.parts;
-      if (pending === except || isBegin(what) || pending.neverRan) continue;
-      if (this.#inFlight.stateOf(pending) !== QUEUED) return { label, heldFor: now - since };
-    }
-    return undefined;
+    const busy = this.#inFlight.busyWith(except);
+    return busy && { label: busy.label, heldFor: now - busy.since };
   }
 }

@@ -10,33 +10,39 @@ import { stepBack } from './step-back.ts';
 import { Switchboard } from './switchboard.ts';
 import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
 
-/** Opens the database in this thread. What it returns obeys the keeper's orders. */
+/**
+ * Opens the database in this thread. What it returns obeys the keeper's orders.
+ *
+ * @param heed obeys those that are urgent, and have arrived
+ */
 export async function ownDatabase(
   module: Record<string, unknown>,
-  { registry, names, options, behind }: ThreadStart,
+  { registry, names, options, behind, urgent }: ThreadStart,
+  heed: () => void,
   report: (message: Report) => void,
 ): Promise<(order: Order) => void> {
   const repositories = findRegistry(module, registry, names);
   const settings = readOptions({ ...options, repositories });
   const { strategy, decision, leave } = await openHere(settings);
-  const switchboard = new Switchboard(strategy, settings.errors);
 
-  // What was given up on is named where it is answered: there it is known whose it was.
+  // What was given up on is named where it is answered: there it is known whether its caller has been told.
   const labels = new Map<unknown, string>();
-  const abandoned = { own: [] as string[], others: [] as string[] };
-  const nameIn =
-    (names: string[]) =>
-    (error: unknown): void => {
+  const abandoned: string[] = [];
+  const switchboard = new Switchboard(strategy, settings.errors, {
+    starting() {
+      if (Atomics.load(urgent, 0) !== 0) heed();
+    },
+    failed(error) {
       const label = labels.get(error);
-      if (label !== undefined && labels.delete(error)) names.push(label);
-    };
+      if (label !== undefined && labels.delete(error)) abandoned.push(label);
+    },
+  });
 
   async function drain(): Promise<void> {
     switchboard.refuse(decision.facts.file);
     await strategy.idle();
     await lastAnswers();
-    const { own, others } = abandoned;
-    report({ kind: 'drained', own: own.splice(0), others: others.splice(0) });
+    report({ kind: 'drained', abandoned: abandoned.splice(0) });
     labels.clear();
   }
   async function nameRunning(): Promise<void> {
@@ -79,7 +85,7 @@ export async function ownDatabase(
   return (order) => {
     switch (order.kind) {
       case 'serve':
-        switchboard.serve(order.port, order.page, nameIn(order.own ? abandoned.own : abandoned.others));
+        switchboard.serve(order.port, order.page);
         break;
       case 'drain':
         void drain();

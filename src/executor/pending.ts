@@ -92,6 +92,8 @@ export class Pending {
   wanted: (() => void) | undefined;
   /** Nobody waits any more; the answer that is still to come frees its word. */
   settled = false;
+  /** For a `begin`: its callback has settled, and only its end is still to come. */
+  ending = false;
   /** It was given up before the server came to it, and will hold nothing. */
   neverRan = false;
   /** What it was settled with, for whoever waits without an event loop. */

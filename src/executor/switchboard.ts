@@ -4,7 +4,7 @@ import { adviceOn } from '../observe/advice.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { type Strategy } from '../strategies/strategy.ts';
-import { Door } from './door.ts';
+import { Door, type DoorEvents } from './door.ts';
 import { type Exchange } from './given-ports.ts';
 import { type Caller } from './thread.ts';
 import { type Page } from './words.ts';
@@ -14,6 +14,10 @@ const STATS_DELAY = 20;
 /** And once more when nobody has called for so long. */
 const REST_DELAY = 2000;
 
+type Watching = Pick<DoorEvents, 'starting' | 'failed'>;
+
+const NOBODY: Watching = { starting: () => undefined, failed: () => undefined };
+
 /**
  * The ports through which other threads reach a strategy of this thread: one {@link Door} for each.
  *
@@ -22,23 +26,24 @@ const REST_DELAY = 2000;
 export class Switchboard implements Exchange {
   readonly #strategy: Strategy;
   readonly #errors: readonly ErrorClass[];
+  readonly #watching: Watching;
   readonly #doors = new Set<Door>();
   #timer: NodeJS.Timeout | undefined;
   #later: NodeJS.Timeout | undefined;
   #refusal: (() => Error) | undefined;
 
-  /** @param errors the registry's own classes */
-  constructor(strategy: Strategy, errors: readonly ErrorClass[]) {
+  /**
+   * @param errors the registry's own classes
+   * @param watching told what happens to the requests of all ports
+   */
+  constructor(strategy: Strategy, errors: readonly ErrorClass[], watching: Watching = NOBODY) {
     this.#errors = errors;
     this.#strategy = strategy;
+    this.#watching = watching;
   }
 
-  /**
-   * Serves a port from now on.
-   *
-   * @param failed told each error that a request there is answered with
-   */
-  serve(port: MessagePort, page: Page, failed: (error: unknown) => void = () => undefined): void {
+  /** Serves a port from now on. */
+  serve(port: MessagePort, page: Page): void {
     const door: Door = new Door(
       this.#strategy,
       this.#errors,
@@ -48,7 +53,7 @@ export class Switchboard implements Exchange {
         called: () => {
           this.#tellSoon();
         },
-        failed,
+        ...this.#watching,
         closed: () => {
           this.#doors.delete(door);
         },
@@ -66,8 +71,9 @@ export class Switchboard implements Exchange {
     caller.attach(port1);
   }
 
-  /** Refuses calls that come from now on, except those of scopes that are open. */
+  /** Refuses calls that come from now on, except those of scopes that are open. What lies in the ports was made before. */
   refuse(file: string): void {
+    for (const door of this.#doors) door.receive();
     this.#refusal ??= () => {
       const error = new ClosedError(`the database ${file} is closed; open it again`);
       error.outcome = 'not-started';

@@ -13,14 +13,15 @@ export interface ThreadStart {
   readonly options: Omit<OpenOptions, 'repositories'>;
   /** Whether it runs what may take long, beside a thread that writes. */
   readonly behind: boolean;
+  /** Its only element is not 0 while an order lies in the port that must be heeded before anything begins. */
+  readonly urgent: Int32Array<SharedArrayBuffer>;
 }
 
 /** To the thread. */
 export type Order =
   /** Open the database. */
   | { readonly kind: 'open' }
-  /** @see Caller.own */
-  | { readonly kind: 'serve'; readonly port: MessagePort; readonly page: Page; readonly own: boolean }
+  | { readonly kind: 'serve'; readonly port: MessagePort; readonly page: Page }
   /** Accept no more calls, and say when what was accepted has ended. */
   | { readonly kind: 'drain' }
   /** Say what a close waits for. */
@@ -33,14 +34,6 @@ export type Order =
   /** The close has failed: go on. */
   | { readonly kind: 'resume' };
 
-/** The names of what was given up on. */
-export interface Abandoned {
-  /** Calls of the thread's keeper, as far as they were here. */
-  readonly own: readonly string[];
-  /** Calls of threads that have ports. */
-  readonly others: readonly string[];
-}
-
 /** From the thread. */
 export type Report =
   /** The registry's module is there. */
@@ -48,7 +41,8 @@ export type Report =
   | ({ readonly kind: 'ready' } & Description)
   /** It could not open the database. */
   | { readonly kind: 'failed'; readonly error: EncodedError }
-  | ({ readonly kind: 'drained' } & Abandoned)
+  /** @param abandoned what was given up on here, by name, as far as its caller has not given it up */
+  | { readonly kind: 'drained'; readonly abandoned: readonly string[] }
   | { readonly kind: 'running'; readonly labels: readonly string[] }
   | { readonly kind: 'prepared'; readonly error: EncodedError | undefined }
   | { readonly kind: 'closed'; readonly error: EncodedError | undefined }

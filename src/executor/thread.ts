@@ -16,7 +16,7 @@ import { ExecutorError } from '../errors.ts';
 import { decodeError } from './error-codec.ts';
 import { KeepAlive } from './keep-alive.ts';
 import { type Description } from './protocol.ts';
-import { type Abandoned, type Order, type Report, type ThreadStart } from './thread-messages.ts';
+import { type Order, type Report, type ThreadStart } from './thread-messages.ts';
 import { findWorker } from './worker-file.ts';
 import { type Page } from './words.ts';
 
@@ -28,8 +28,6 @@ const MAX_DELAY = 5000;
 /** Whoever calls through a port to the thread. */
 export interface Caller {
   readonly page: Page;
-  /** Whether it is the thread's keeper, and no thread that has a port. */
-  readonly own: boolean;
   /** Takes a port to the thread, the first one or the one after a restart. */
   attach(port: MessagePort): void;
   /** The thread has died, and will be started again. */
@@ -40,7 +38,7 @@ export interface Caller {
 
 /** How to start it. */
 export interface ThreadPlan {
-  readonly start: ThreadStart;
+  readonly start: Omit<ThreadStart, 'urgent'>;
   readonly name: string;
   readonly resourceLimits: ResourceLimits | undefined;
   /** `'never'` where its database dies with it: another one would be empty. */
@@ -68,6 +66,8 @@ export class OwningThread {
   #closing = false;
   #exited: Promise<void> = Promise.resolve();
   #opened: Promise<Description> | undefined;
+  /** Not 0 once it was told to give up on everything: it looks at its orders before it begins anything. */
+  readonly #urgent = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   /** Who waits for a report of each kind. */
   readonly #expected = new Map<Report['kind'], (report: Report) => void>();
 
@@ -111,11 +111,11 @@ export class OwningThread {
   /**
    * Resolves when everything that was accepted has ended; nothing more is. At once when there is no thread.
    *
-   * @returns what was given up on
+   * @returns what was given up on in there, by name
    */
-  async drain(): Promise<Abandoned> {
+  async drain(): Promise<readonly string[]> {
     const report = this.#ready ? await this.#ask({ kind: 'drain' }, 'drained') : undefined;
-    return report?.kind === 'drained' ? report : { own: [], others: [] };
+    return report?.kind === 'drained' ? report.abandoned : [];
   }
 
   /** What a close waits for in the thread, by name: also for callers that have ports. Not before a handler that runs has ended. */
@@ -127,6 +127,7 @@ export class OwningThread {
   /** Gives up on whatever has not ended in the thread. */
   abandon(because: string): void {
     if (this.#ready) this.#tell({ kind: 'abandon', because });
+    Atomics.store(this.#urgent, 0, 1);
   }
 
   /** @throws what would keep the database from being closed; nothing was */
@@ -136,6 +137,7 @@ export class OwningThread {
 
   /** The close has failed, and nothing was closed: it accepts calls again. */
   resume(): void {
+    Atomics.store(this.#urgent, 0, 0);
     if (this.#ready) this.#tell({ kind: 'resume' });
   }
 
@@ -165,7 +167,7 @@ export class OwningThread {
     const { url, execArgv } = findWorker();
     const worker = new Worker(url, {
       name,
-      workerData: start,
+      workerData: { ...start, urgent: this.#urgent } satisfies ThreadStart,
       ...(execArgv === undefined ? {} : { execArgv }),
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
     });
@@ -228,9 +230,7 @@ export class OwningThread {
 
   #connect(caller: Caller): void {
     const { port1, port2 } = new MessageChannel();
-    this.#worker?.postMessage({ kind: 'serve', port: port2, page: caller.page, own: caller.own } satisfies Order, [
-      port2,
-    ]);
+    this.#worker?.postMessage({ kind: 'serve', port: port2, page: caller.page } satisfies Order, [port2]);
     caller.attach(port1);
   }
 

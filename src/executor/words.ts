@@ -12,6 +12,7 @@ import { type Progress } from '../context/progress.ts';
  * | COMMITTING | COMMITTED | the server, after COMMIT |
  * | RUNNING, COMMITTING | QUEUED | the server, when the call was undone and will run again |
  * | QUEUED, RUNNING | GIVEN_UP | the caller, who waits no longer |
+ * | QUEUED, RUNNING, COMMITTING | FAILED | the server, before it answers with an error |
  *
  * A word is free again when the answer to its call has come.
  */
@@ -20,6 +21,7 @@ export const RUNNING = 1;
 export const COMMITTING = 2;
 export const COMMITTED = 3;
 export const GIVEN_UP = 4;
+export const FAILED = 5;
 
 /** Words in one page. More pages are added when more calls are in flight. */
 const PAGE = 4096;
@@ -46,13 +48,22 @@ export function commitTime(first: Page): number | undefined {
 /** The words of one port. The server's view of them is made of the pages that were sent to it. */
 export class Words {
   readonly #pages: Page[];
+  readonly #starting: () => void;
   readonly #free: number[] = [];
   #next = 0;
   /** When the batch of which some calls are COMMITTING began to commit. */
   #commitSince: number | undefined;
 
-  constructor(pages: readonly Page[]) {
+  /** @param starting told, at the server's end, before a call starts */
+  constructor(pages: readonly Page[], starting: () => void = () => undefined) {
     this.#pages = [...pages];
+    this.#starting = starting;
+  }
+
+  /** Makes a call RUNNING, unless it was given up. */
+  start(at: number): boolean {
+    this.#starting();
+    return this.change(at, QUEUED, RUNNING) || this.read(at) === RUNNING;
   }
 
   /** Takes a word that is free and makes it QUEUED; `undefined` when there is none left: add a page. */
@@ -82,6 +93,11 @@ export class Words {
   /** Changes a word if it is still `from`. */
   change(at: number, from: number, to: number): boolean {
     return Atomics.compareExchange(this.#page(at), index(at), from, to) === from;
+  }
+
+  /** A request is about to be answered with an error. Whether its caller, who has not given up, learns of it first from that. */
+  fail(at: number): boolean {
+    return [QUEUED, RUNNING, COMMITTING].some((from) => this.change(at, from, FAILED));
   }
 
   /** A call of a batch is about to be committed. */
@@ -125,7 +141,7 @@ export class WordProgress implements Progress {
 
   start(): boolean {
     this.#words.commitEnded('undone');
-    return this.#words.change(this.#at, QUEUED, RUNNING) || this.#words.read(this.#at) === RUNNING;
+    return this.#words.start(this.#at);
   }
 
   commit(): boolean {

@@ -2,7 +2,7 @@
  * The thread that owns a database: imports the registry's module, opens the database with an ordinary strategy of one
  * thread, and serves calls until it is told to close.
  */
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import '../runtime.ts';
 import { encodeError } from './error-codec.ts';
 import { importRegistry } from './importing.ts';
@@ -32,9 +32,24 @@ async function start(keeper: MessagePort, started: ThreadStart): Promise<void> {
     if (order.kind === 'open') open();
     else orders.push(order);
   };
+  const later: Order[] = [];
+  const obeyLater = (): void => {
+    for (const order of later.splice(0)) obey(order);
+  };
   keeper.on('message', (order: Order) => {
+    obeyLater();
     obey(order);
   });
+  /** In the midst of a call: all but the urgent ones can wait until that has ended. */
+  const heed = (): void => {
+    for (;;) {
+      const received = receiveMessageOnPort(keeper) as { message: Order } | undefined;
+      if (received === undefined) return;
+      const order = received.message;
+      if (order.kind === 'abandon') obey(order);
+      else if (later.push(order) === 1) setImmediate(obeyLater);
+    }
+  };
   try {
     importQuickly();
     const module = await importRegistry(started.registry);
@@ -42,7 +57,7 @@ async function start(keeper: MessagePort, started: ThreadStart): Promise<void> {
     const { ownDatabase } = await import('./own-database.ts');
     report({ kind: 'imported' });
     await opening;
-    obey = await ownDatabase(module, started, report);
+    obey = await ownDatabase(module, started, heed, report);
     for (const order of orders) obey(order);
   } catch (error) {
     report({ kind: 'failed', error: encodeError(error) });

@@ -26,6 +26,9 @@ import { type BatchLimits } from './limits.ts';
 import { runAsyncCall } from './async-call.ts';
 import { type CallResult, Failed, Succeeded, type WriteCall } from './write-call.ts';
 
+/** Milliseconds after which a handler is one that takes its time. */
+const LONG = 1;
+
 /** How a call ended inside its batch; it counts once the batch has committed. */
 export class Ended {
   readonly call: WriteCall;
@@ -80,6 +83,8 @@ export class Batch {
   readonly #ended: Ended[] = [];
   #succeeded = 0;
   #sealed = false;
+  /** One of its calls was given up, so that it will be undone: what ran behind would run twice. */
+  #doomed = false;
   /** Set when the last call ended the whole transaction, or left behind what only the end of the batch can undo. */
   #fate: 'lost' | 'spoiled' | undefined;
   #current: WriteCall | undefined;
@@ -99,8 +104,9 @@ export class Batch {
       const call = this.#next();
       this.#current = call;
       if (call === undefined) return this.#commit([]);
-      if (call.context?.progress?.start() === false) {
-        call.reject(givenUp(call), 'not-started');
+      const refusal = refuseToStart(call);
+      if (refusal !== undefined) {
+        call.reject(refusal, 'not-started');
         continue;
       }
       if (call.method.mode === 'async') return this.#runAsync(call);
@@ -137,9 +143,7 @@ export class Batch {
     const { length } = this.#ended;
     if (length > 0) {
       if (length >= this.#limits.calls || this.#now >= this.#until) return undefined;
-      const last = this.#ended[length - 1]?.call;
-      // Who was given up meanwhile has the batch undone: what ran behind it would run twice.
-      if (last?.last === true || last?.context?.progress?.givenUp === true) return undefined;
+      if (this.#doomed || this.#ended[length - 1]?.call.last === true) return undefined;
       if (this.#calls.peek()?.method.waits === true) return undefined;
       if (this.#ended[0]?.call.method.waits === true) return undefined;
     }
@@ -201,6 +205,8 @@ export class Batch {
     }
     if ('value' in result) this.#succeeded += 1;
     this.#ended.push(new Ended(call, result));
+    // A caller gives up while a handler runs that takes its time.
+    if (this.#now - started >= LONG) this.#doomed = this.#ended.some(isUnwanted);
     return undefined;
   }
 
@@ -255,8 +261,21 @@ export function undoWithout(
   return runAgain([...others, ...again]);
 }
 
+/** What it did would be committed for nobody. */
+function isUnwanted({ call, result }: Ended): boolean {
+  return 'value' in result && call.context?.progress?.givenUp === true;
+}
+
 function runAgain(again: readonly WriteCall[]): BatchEnd {
   return { kind: 'undone', guilty: undefined, again, together: again.length };
+}
+
+/** Why a call that comes from another thread may not start: its caller, or a close, has given up. */
+export function refuseToStart(call: WriteCall): Error | undefined {
+  const progress = call.context?.progress;
+  if (progress === undefined) return undefined;
+  if (!progress.start()) return givenUp(call);
+  return call.seat.running.refusal(call.label);
 }
 
 /** What a call ends with that nobody waits for any more. */

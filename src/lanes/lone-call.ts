@@ -1,8 +1,8 @@
 import { type Connection } from '../connection/connection.ts';
 import { swallowed } from '../connection/guarded-client.ts';
-import { BusyError } from '../errors.ts';
+import { BusyError, type Outcome } from '../errors.ts';
 import { type LaneStats } from '../observe/lane-stats.ts';
-import { type BatchEnd, Ended, givenUp } from './batch.ts';
+import { type BatchEnd, Ended, givenUp, refuseToStart } from './batch.ts';
 import { type CallResult, Failed, Succeeded, type WriteCall } from './write-call.ts';
 
 /**
@@ -16,7 +16,8 @@ export function runAlone(
   stats: LaneStats,
 ): CallResult | Extract<BatchEnd, { kind: 'commit-busy' }> {
   const progress = call.context?.progress;
-  if (progress?.start() === false) return undone(connection, givenUp(call));
+  const refusal = refuseToStart(call);
+  if (refusal !== undefined) return undone(connection, refusal, 'not-started');
   let result: CallResult;
   try {
     const value = call.run(connection);
@@ -47,7 +48,7 @@ export function runAlone(
   return result;
 }
 
-function undone(connection: Connection, error: unknown): CallResult {
+function undone(connection: Connection, error: unknown, outcome?: Outcome): CallResult {
   connection.rollback();
-  return new Failed(error);
+  return new Failed(error, outcome);
 }

@@ -19,12 +19,14 @@ export class Succeeded {
   }
 }
 
-/** One that threw. */
+/** One that threw, or may not begin any more. */
 export class Failed {
   readonly error: unknown;
+  readonly outcome: Outcome;
 
-  constructor(error: unknown) {
+  constructor(error: unknown, outcome: Outcome = 'rolled-back') {
     this.error = error;
+    this.outcome = outcome;
   }
 }
 
@@ -108,7 +110,7 @@ export class WriteCall {
   /** Settles the promise after the commit: first the effects, once, then the caller. */
   settle(result: CallResult): void {
     if ('error' in result) {
-      this.reject(result.error, 'rolled-back');
+      this.reject(result.error, result.outcome);
       return;
     }
     if (result.effects.length > 0) this.inContext(runEffects, result.effects, this.label);

@@ -11,7 +11,6 @@ import { type ClientLimits, PortClient } from '../executor/client.ts';
 import { PortStrategy } from '../executor/port-strategy.ts';
 import { connectionsOf, type Description, methodsOf } from '../executor/protocol.ts';
 import { type Caller, OwningThread, type ThreadPlan } from '../executor/thread.ts';
-import { type ThreadStart } from '../executor/thread-messages.ts';
 import { newPage } from '../executor/words.ts';
 import { type Settings } from '../options.ts';
 
@@ -72,9 +71,8 @@ export class Executor extends PortStrategy {
   readonly exchanges: readonly OwningThread[];
   readonly #threads: Threads;
   #leaving: NodeJS.Timeout | undefined;
-  /** Tells the close what was given up on; and of this thread's own it was told this. */
-  #nameAbandoned: ((label: string) => unknown) | undefined;
-  #named: string[] = [];
+  /** Once the close has given up: tells it what was given up on, and is what that is rejected with. */
+  #givenUp: ((label: string) => Error) | undefined;
   /** Resolves when it is time to leave the threads to themselves. */
   #left!: Promise<undefined>;
   #leave!: () => void;
@@ -93,27 +91,16 @@ export class Executor extends PortStrategy {
   }
 
   override async idle(): Promise<void> {
-    await super.idle();
+    await this.#orLeft(super.idle());
     const abandoned = await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
-    for (const { own, others } of abandoned ?? []) {
-      // Most of this thread's own have been named; not what could not be given up on here any more.
-      for (const label of own) {
-        const at = this.#named.indexOf(label);
-        if (at >= 0) this.#named.splice(at, 1);
-        else this.#nameAbandoned?.(label);
-      }
-      for (const label of others) this.#nameAbandoned?.(label);
-    }
+    for (const label of abandoned?.flat() ?? []) this.#givenUp?.(label);
   }
 
   override abandon(reason: (label: string) => Error): void {
-    this.#nameAbandoned = reason;
-    // The threads first: a handler that sees that it is given up ends, and then nothing that waits behind it may begin.
+    this.#givenUp = reason;
+    // The threads first: a handler that sees that it is given up ends, and nothing that waits behind it may begin.
     for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
-    super.abandon((label) => {
-      this.#named.push(label);
-      return reason(label);
-    });
+    super.abandon(reason);
     this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
   }
 
@@ -125,8 +112,7 @@ export class Executor extends PortStrategy {
   }
 
   resume(): void {
-    this.#nameAbandoned = undefined;
-    this.#named = [];
+    this.#givenUp = undefined;
     clearTimeout(this.#leaving);
     this.#stay();
     for (const thread of this.#all()) thread.resume();
@@ -143,6 +129,8 @@ export class Executor extends PortStrategy {
     if ((await this.#orLeft(ended)) !== 'ended') {
       ended.catch(() => undefined);
       for (const thread of this.#all()) thread.leave();
+      // What is being committed could not be given up.
+      for (const client of this.clients()) if (this.#givenUp !== undefined) client.refuse(this.#givenUp);
     }
     clearTimeout(this.#leaving);
     await super.close();
@@ -178,7 +166,6 @@ function callThrough(
   const client = new PortClient(page, { timeout, inFlight: maxQueue + batch.calls, errors, ...shared }, thread.keeper);
   const caller: Caller = {
     page,
-    own: true,
     attach: (port: MessagePort) => {
       client.link.attach(port);
     },
@@ -193,7 +180,7 @@ function callThrough(
   return client;
 }
 
-function threadStart(settings: Settings, { file }: PathFacts, behind: boolean, options: object): ThreadStart {
+function threadStart(settings: Settings, { file }: PathFacts, behind: boolean, options: object): ThreadPlan['start'] {
   const { url, repositories, durability, readers, timeout, maxQueue, batch, pragmas, readonly } = settings;
   return {
     registry: url,

@@ -1,12 +1,11 @@
 /** Promise 14 where several threads have the file open: all of it is closed, or nothing. */
 import { once } from 'node:events';
 import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import type Sqlite from 'better-sqlite3';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ClosedError, InternalError } from '../../src/index.ts';
 import { createLedger } from '../support/ledger.ts';
 import { openHostile } from '../support/open-hostile.ts';
-import { committed, expectNoTransaction } from '../support/open-ledger.ts';
+import { committed, expectNoTransaction, isLocked } from '../support/open-ledger.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { gate, rejection, until } from '../support/waiting.ts';
 import { startThread } from './thread.ts';
@@ -120,7 +119,6 @@ describe.for([
     reader.exec('BEGIN');
     reader.prepare('SELECT count(*) FROM entries').get();
     const probe = dir.raw();
-    probe.pragma('busy_timeout = 0');
     const first = rejection(db.api.hostile.add('a'), ClosedError);
     await until('its COMMIT to wait', () => isLocked(probe));
     const others = [db.api.hostile.add('b'), db.api.hostile.clear()].map((call) => rejection(call, ClosedError));
@@ -175,13 +173,3 @@ describe.for([
     expect(committed(dir)).toEqual([]);
   });
 });
-
-/** Whether a writer has the file. */
-function isLocked(handle: Sqlite.Database): boolean {
-  try {
-    handle.exec('BEGIN IMMEDIATE; ROLLBACK');
-    return false;
-  } catch {
-    return true;
-  }
-}

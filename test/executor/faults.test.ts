@@ -462,6 +462,22 @@ describe('a thread that is stuck in a query', () => {
     expect(committed(dir)).toEqual(['b/1']);
   });
 
+  test('by a write does not run those behind it for nothing when one before it is given up', async () => {
+    const db = await openHostile(dir, { batch: { slice: 10_000 } });
+    const [first, second, third] = [dir.file('first'), dir.file('second'), dir.file('third')];
+    const controller = new AbortController();
+    const before = db.context({ signal: controller.signal }, () =>
+      rejection(db.api.hostile.addUntilGivenUp('a', 0, first), AbortError),
+    );
+    const calls = [db.api.hostile.addUntilGivenUp('b', 500, second), db.api.hostile.addUntilGivenUp('c', 0, third)];
+    await until('the second one to begin', () => existsSync(`${second}.begun`));
+    controller.abort();
+    expect(await before).toMatchObject({ outcome: 'rolled-back' });
+    await Promise.all(calls);
+    expect(readFileSync(`${third}.begun`, 'utf8')).toBe('.');
+    expect(committed(dir)).toEqual(['b/1', 'c/1']);
+  });
+
   // In a batch, and as the only caller there has been for a while, whose calls run at once.
   test.for([0, 20])(
     'by a write without a context, after %i others, is left by it when a close gives up',

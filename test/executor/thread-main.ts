@@ -1,4 +1,5 @@
 /** A thread that reaches the database through a port and does what it is told. */
+import { writeFileSync } from 'node:fs';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { connect } from '../../src/index.ts';
 import { type HostileOrder } from './thread.ts';
@@ -13,7 +14,14 @@ async function obey(order: HostileOrder): Promise<unknown> {
     case 'add':
       return db.api.hostile.add(order.call);
     case 'add-until-given-up':
-      return db.api.hostile.addUntilGivenUp(order.call, 10_000, order.noticed);
+      setImmediate(() => {
+        setImmediate(() => {
+          writeFileSync(`${order.noticed}.sent`, '');
+        });
+      });
+      return db.api.hostile.addUntilGivenUp(order.call, order.atMost ?? 10_000, order.noticed);
+    case 'until-given-up':
+      return db.api.hostile.untilGivenUp(3000, order.call);
     case 'blocking-add':
       return [db.blocking.hostile.add(order.call), db.blocking.hostile.listed()];
     case 'blocking-error':

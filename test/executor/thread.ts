@@ -7,7 +7,7 @@ import { type TempDir } from '../support/temp-dir.ts';
 
 /** What it can be told. */
 export type HostileOrder =
-  | { readonly kind: 'add' | 'transact' | 'transact-and-occupy'; readonly call: string }
+  | { readonly kind: 'until-given-up' | 'add' | 'transact' | 'transact-and-occupy'; readonly call: string }
   | {
       readonly kind:
         | 'blocking-add'
@@ -22,7 +22,12 @@ export type HostileOrder =
         | 'blocking-given-up';
       readonly call: string;
     }
-  | { readonly kind: 'add-until-given-up'; readonly call: string; readonly noticed: string }
+  | {
+      readonly kind: 'add-until-given-up';
+      readonly call: string;
+      readonly noticed: string;
+      readonly atMost?: number;
+    }
   | { readonly kind: 'requests'; readonly call: string; readonly count: number }
   | { readonly kind: 'snapshot' | 'hold-snapshot' | 'close' };
 

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type Sqlite from 'better-sqlite3';
 import { expect } from 'vitest';
 import { type OpenOptions } from '../../src/index.ts';
 import { createLedger, ledger, type LedgerDatabase } from './ledger.ts';
@@ -59,6 +60,16 @@ function isFree(dir: TempDir, db: Pick<LedgerDatabase, 'stats'>, file: string): 
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Whether a writer has the file. */
+export function isLocked(handle: Sqlite.Database): boolean {
+  try {
+    handle.exec('BEGIN IMMEDIATE; ROLLBACK');
+    return false;
+  } catch {
+    return true;
   }
 }
 
