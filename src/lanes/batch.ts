@@ -275,7 +275,8 @@ export function refuseToStart(call: WriteCall): Error | undefined {
   const progress = call.context?.progress;
   if (progress === undefined) return undefined;
   if (!progress.start()) return givenUp(call);
-  return call.seat.running.refusal(call.label);
+  const { running } = call.seat;
+  return running.givenUp ? running.refusal(call.label) : undefined;
 }
 
 /** What a call ends with that nobody waits for any more. */
