@@ -145,7 +145,7 @@ export class Link {
     const undone = this.inFlight.stateOf(pending) === GIVEN_UP;
     if (!this.attached) this.inFlight.forget(pending);
     const { id, what, label } = pending.parts;
-    if (!isBegin(what) || !undone) return;
+    if (!isBegin(what) || !undone || pending.neverRan) return;
     for (const inside of this.inFlight.all()) {
       if (inside.parts.scope !== id || inside.settled) continue;
       const outcome = this.inFlight.giveUp(inside) ?? 'rolled-back';
