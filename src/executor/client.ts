@@ -24,7 +24,7 @@ import { type SentStep } from './protocol.ts';
 import { Overdue } from './overdue.ts';
 import { RemoteScope } from './remote-scope.ts';
 import { isBegin, type PackedArguments, packArguments, sentContext } from './requests.ts';
-import { type Page, QUEUED } from './words.ts';
+import { type Page, QUEUED, RUNNING } from './words.ts';
 
 /** Milliseconds after a deadline in which the server's own answer is awaited: it says more than can be known here. */
 const GRACE = 100;
@@ -161,10 +161,11 @@ export class PortClient {
     const answered = pending.answered();
     void answered.then(() => this.#sites.delete(id));
     const leave = this.laneOf(access, outer).enter(guest);
-    const first = await Promise.race([pending.begun(), answered]);
-    if (first instanceof Failure) {
+    await Promise.race([pending.begun(), answered]);
+    // Given up, perhaps as soon as it had begun.
+    if (pending.answer instanceof Failure) {
       leave();
-      throw first.make(new Error());
+      throw pending.answer.make(new Error());
     }
 
     guest.begun = true;
@@ -273,10 +274,11 @@ export class PortClient {
   }
 
   /** Gives up on everything that can still be given up. @param reason asked where somebody waits */
-  abandon(reason: (label: string) => Error): void {
+  abandon(reason: (label: string) => Error, but?: 'handlers that run'): void {
     for (const pending of this.#inFlight.all()) {
       const { label, id, what, scope, access, awaited } = pending.parts;
       if (pending.settled || scope !== 0) continue;
+      if (but !== undefined && 'kind' in what && this.#inFlight.stateOf(pending) === RUNNING) continue;
       const outcome = this.#inFlight.giveUp(pending);
       if (outcome === undefined) continue;
       if (isBegin(what)) this.link.tell(['end', id, 'undo']);

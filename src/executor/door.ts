@@ -22,10 +22,12 @@ import { WordProgress, Words } from './words.ts';
 /** What a door tells whoever keeps it. */
 export interface DoorEvents {
   /** Why no more calls are accepted; `undefined` while they are. */
-  readonly refusal: () => Error | undefined;
+  readonly refusal: (label: string) => Error | undefined;
+  /** Why nothing may begin any more, whenever it was accepted; `undefined` while it may. */
+  readonly givenUp: (label: string) => Error | undefined;
   /** A call was made, or answered. */
   readonly called: () => void;
-  /** A request is about to start. */
+  /** A request is about to be accepted, or to start. */
   readonly starting: () => void;
   /** A request that its caller has not given up is answered with this. */
   readonly failed: (error: unknown) => void;
@@ -266,9 +268,14 @@ export class Door {
     const site = new FarSite(this, id);
     const around = { ...this.#around(id, sent, progress), site };
     const inside = (scope: Scope): Promise<void> =>
-      this.#held.hold(id, scope, progress, () => {
-        this.#answers.send(['begun', word]);
-      });
+      this.#held.hold(
+        id,
+        scope,
+        () => (progress.start() ? this.#events.givenUp(scope.label) : new Undone()),
+        () => {
+          this.#answers.send(['begun', word]);
+        },
+      );
     const begin = (): Promise<void> => {
       if (outer !== 0) {
         const held = this.#held.get(outer);
@@ -336,10 +343,8 @@ export class Door {
   }
 
   #refusal(label: string): Error | undefined {
-    const refusal = this.#events.refusal();
-    if (refusal === undefined) return undefined;
-    refusal.message = `${label}: ${refusal.message}`;
-    return refusal;
+    this.#events.starting();
+    return this.#events.refusal(label);
   }
 
   #fail(id: number, word: number, error: unknown, outcome?: 'not-started'): void {
@@ -362,7 +367,7 @@ export class Door {
     this.#answers.stop();
     this.#held.undoAll();
     // Their `finally` runs; nobody is left to be told how that went. On a database that closes it would open a reader again.
-    if (this.#events.refusal() === undefined)
+    if (this.#events.refusal('close') === undefined)
       for (const { cursor } of this.#cursors.values())
         this.#strategy.advance(cursor, 'end', unawaited(undefined)).catch(() => undefined);
     this.#cursors.clear();

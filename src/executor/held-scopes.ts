@@ -1,5 +1,4 @@
 import { type Scope } from '../context/scope.ts';
-import { type WordProgress } from './words.ts';
 
 /** A transaction or snapshot whose callback runs at the other end. */
 interface Held {
@@ -22,11 +21,16 @@ export class HeldScopes {
     return this.#held.get(id)?.scope;
   }
 
-  /** The callback of a scope, as this end has it: it settles when the other end says so, or is gone. */
-  hold(id: number, scope: Scope, progress: WordProgress, begun: () => void): Promise<void> {
+  /**
+   * The callback of a scope, as this end has it: it settles when the other end says so, or is gone.
+   *
+   * @param refusal why it may not begin
+   */
+  hold(id: number, scope: Scope, refusal: () => Error | undefined, begun: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#gone || this.#endedEarly.delete(id) || !progress.start()) {
-        reject(new Undone());
+      const refused = this.#gone || this.#endedEarly.delete(id) ? new Undone() : refusal();
+      if (refused !== undefined) {
+        reject(refused);
         return;
       }
       this.#held.set(id, { scope, commit: resolve, undo: reject });

@@ -49,11 +49,13 @@ export async function ownDatabase(
     report({ kind: 'running', labels: await strategy.running() });
   }
   function abandon(because: string): void {
-    strategy.abandon((label) => {
+    const reason = (label: string): ClosedError => {
       const error = new ClosedError(`${label}: ${because}`);
       labels.set(error, label);
       return error;
-    });
+    };
+    switchboard.giveUp(reason);
+    strategy.abandon(reason);
   }
   function prepare(): void {
     try {

@@ -30,7 +30,8 @@ export class Switchboard implements Exchange {
   readonly #doors = new Set<Door>();
   #timer: NodeJS.Timeout | undefined;
   #later: NodeJS.Timeout | undefined;
-  #refusal: (() => Error) | undefined;
+  #refusal: ((label: string) => Error) | undefined;
+  #givenUp: ((label: string) => Error) | undefined;
 
   /**
    * @param errors the registry's own classes
@@ -49,7 +50,8 @@ export class Switchboard implements Exchange {
       this.#errors,
       { port, page },
       {
-        refusal: () => this.#refusal?.(),
+        refusal: (label) => this.#givenUp?.(label) ?? this.#refusal?.(label),
+        givenUp: (label) => this.#givenUp?.(label),
         called: () => {
           this.#tellSoon();
         },
@@ -74,16 +76,18 @@ export class Switchboard implements Exchange {
   /** Refuses calls that come from now on, except those of scopes that are open. What lies in the ports was made before. */
   refuse(file: string): void {
     for (const door of this.#doors) door.receive();
-    this.#refusal ??= () => {
-      const error = new ClosedError(`the database ${file} is closed; open it again`);
-      error.outcome = 'not-started';
-      return error;
-    };
+    this.#refusal ??= notStarted((label) => new ClosedError(`${label}: the database ${file} is closed; open it again`));
+  }
+
+  /** Refuses also what was accepted and has not begun. The strategy gives up on what has. */
+  giveUp(reason: (label: string) => ClosedError): void {
+    this.#givenUp = notStarted(reason);
   }
 
   /** Accepts calls again: the close has failed. */
   accept(): void {
     this.#refusal = undefined;
+    this.#givenUp = undefined;
   }
 
   /** Closes every port. */
@@ -121,4 +125,12 @@ export class Switchboard implements Exchange {
     const stats = this.#stats();
     for (const door of this.#doors) door.tell(stats);
   }
+}
+
+function notStarted(reason: (label: string) => ClosedError): (label: string) => ClosedError {
+  return (label) => {
+    const error = reason(label);
+    error.outcome = 'not-started';
+    return error;
+  };
 }

@@ -13,7 +13,7 @@ export interface ThreadStart {
   readonly options: Omit<OpenOptions, 'repositories'>;
   /** Whether it runs what may take long, beside a thread that writes. */
   readonly behind: boolean;
-  /** Its only element is not 0 while an order lies in the port that must be heeded before anything begins. */
+  /** Its only element is not 0 from when it is told to give up, which it must heed before anything begins. */
   readonly urgent: Int32Array<SharedArrayBuffer>;
 }
 

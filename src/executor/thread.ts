@@ -66,7 +66,9 @@ export class OwningThread {
   #closing = false;
   #exited: Promise<void> = Promise.resolve();
   #opened: Promise<Description> | undefined;
-  /** Not 0 once it was told to give up on everything: it looks at its orders before it begins anything. */
+  /** The order to give up on everything, once it was given: also for a thread that takes the place of this one. */
+  #givenUp: Order | undefined;
+  /** Not 0 since then: it looks for that order before it begins anything. */
   readonly #urgent = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   /** Who waits for a report of each kind. */
   readonly #expected = new Map<Report['kind'], (report: Report) => void>();
@@ -126,7 +128,8 @@ export class OwningThread {
 
   /** Gives up on whatever has not ended in the thread. */
   abandon(because: string): void {
-    if (this.#ready) this.#tell({ kind: 'abandon', because });
+    this.#givenUp = { kind: 'abandon', because };
+    if (this.#ready) this.#tell(this.#givenUp);
     Atomics.store(this.#urgent, 0, 1);
   }
 
@@ -137,6 +140,7 @@ export class OwningThread {
 
   /** The close has failed, and nothing was closed: it accepts calls again. */
   resume(): void {
+    this.#givenUp = undefined;
     Atomics.store(this.#urgent, 0, 0);
     if (this.#ready) this.#tell({ kind: 'resume' });
   }
@@ -217,6 +221,7 @@ export class OwningThread {
     this.#ready = true;
     // From here on a call in flight keeps the process alive, and nothing else.
     if (!this.keeper.wanted) worker.unref();
+    if (this.#givenUp !== undefined) this.#tell(this.#givenUp);
     for (const caller of this.#callers) this.#connect(caller);
   }
 

@@ -40,13 +40,13 @@ async function start(keeper: MessagePort, started: ThreadStart): Promise<void> {
     obeyLater();
     obey(order);
   });
-  /** In the midst of a call: all but the urgent ones can wait until that has ended. */
+  /** In the midst of a call: all but to give up, and to give up no more, can wait until that has ended. */
   const heed = (): void => {
     for (;;) {
       const received = receiveMessageOnPort(keeper) as { message: Order } | undefined;
       if (received === undefined) return;
       const order = received.message;
-      if (order.kind === 'abandon') obey(order);
+      if (order.kind === 'abandon' || order.kind === 'resume') obey(order);
       else if (later.push(order) === 1) setImmediate(obeyLater);
     }
   };

@@ -92,13 +92,16 @@ export class Executor extends PortStrategy {
 
   override async idle(): Promise<void> {
     await this.#orLeft(super.idle());
-    const abandoned = await this.#orLeft(Promise.all(this.#all().map((thread) => thread.drain())));
-    for (const label of abandoned?.flat() ?? []) this.#givenUp?.(label);
+    const drained = this.#all().map(async (thread) => {
+      for (const label of await thread.drain()) this.#givenUp?.(label);
+    });
+    await this.#orLeft(Promise.all(drained));
   }
 
   override abandon(reason: (label: string) => Error): void {
     this.#givenUp = reason;
-    // The threads first: a handler that sees that it is given up ends, and nothing that waits behind it may begin.
+    for (const client of this.clients()) client.abandon(reason, 'handlers that run');
+    // Then the threads: a handler that sees that it is given up ends, and nothing that waits behind it may begin.
     for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
     super.abandon(reason);
     this.#leaving ??= setTimeout(this.#leave, LEAVE_AFTER);
@@ -133,6 +136,7 @@ export class Executor extends PortStrategy {
       for (const client of this.clients()) if (this.#givenUp !== undefined) client.refuse(this.#givenUp);
     }
     clearTimeout(this.#leaving);
+    this.#givenUp = undefined;
     await super.close();
   }
 

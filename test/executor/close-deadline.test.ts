@@ -1,12 +1,12 @@
 /** Promises 10 and 14: a close with a deadline ends, names what it gave up on and nothing else, and nothing begins after it. */
 import { existsSync, realpathSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { ClosedError, TimeoutError, TransactionEndedError } from '../../src/index.ts';
+import { ClosedError, ExecutorError, TimeoutError, TransactionEndedError } from '../../src/index.ts';
 import { createLedger } from '../support/ledger.ts';
 import { type HostileDatabase, openHostile } from '../support/open-hostile.ts';
 import { committed, isLocked } from '../support/open-ledger.ts';
 import { TempDir, useTempDir } from '../support/temp-dir.ts';
-import { gate, rejection, until } from '../support/waiting.ts';
+import { type Gate, gate, rejection, until } from '../support/waiting.ts';
 import { startThread } from './thread.ts';
 
 /** Steps that SQLite counts for seconds. */
@@ -102,8 +102,10 @@ describe.for([
     const [noticed, theirs] = [dir.file('noticed'), dir.file('theirs')];
     const own = rejection(db.api.hostile.addUntilGivenUp('own', 30_000, noticed), ClosedError);
     await until('the handler to run', () => existsSync(`${noticed}.begun`));
-    const other = rejection(thread.tell({ kind: 'add-until-given-up', call: 'other', noticed: theirs }), ClosedError);
-    await until('the other call to be sent', () => existsSync(`${theirs}.sent`));
+    const sent = dir.file('sent');
+    const order = { kind: 'add-until-given-up', call: 'other', noticed: theirs, sent } as const;
+    const other = rejection(thread.tell(order), ClosedError);
+    await until('the other call to be sent', () => existsSync(sent));
     const { names, took } = await close(db, 0);
     expect(existsSync(`${theirs}.begun`), 'theirs has begun').toBe(false);
     expect(names).toEqual(['hostile.addUntilGivenUp', 'hostile.addUntilGivenUp']);
@@ -175,6 +177,82 @@ describe.for([
   });
 });
 
+describe('a close with a deadline', () => {
+  const dir = useTempDir();
+
+  test('begins no read and no callback of other threads either', async () => {
+    const db = await openHostile(dir);
+    const threads = [startThread(dir, db), startThread(dir, db)] as const;
+    for (const thread of threads) expect(await thread.tell({ kind: 'snapshot' })).toEqual([]);
+    const begun = dir.file('begun');
+    const own = rejection(db.api.hostile.untilGivenUp(30_000, begun), ClosedError);
+    await until('the handler to run', () => existsSync(begun));
+    const [theirs, sent, sentToo] = [dir.file('theirs'), dir.file('sent'), dir.file('sent-too')];
+    const calls = [
+      rejection(threads[0].tell({ kind: 'hold-snapshot', sent }), ClosedError),
+      rejection(threads[1].tell({ kind: 'until-given-up', call: theirs, sent: sentToo }), ClosedError),
+    ];
+    await until('both to be sent', () => existsSync(sent) && existsSync(sentToo));
+    const { abandoned } = await db.close({ drain: 0 });
+    expect([...abandoned].sort()).toEqual(['hostile.untilGivenUp', 'hostile.untilGivenUp', 'snapshot']);
+    await Promise.all([own, ...calls]);
+    expect(existsSync(theirs), 'theirs has begun').toBe(false);
+  });
+
+  test('begins nothing in a thread that takes the place of one that died', async () => {
+    // | the reader's thread | the writer's thread | another thread | close    |
+    // |---------------------|---------------------|----------------|----------|
+    // | is stuck            | dies                |                |          |
+    // |                     |                     | writes         |          |
+    // |                     |                     |                | gives up |
+    // |                     | is there again      |                |          |
+    const db = await openHostile(dir, { readers: 1, timeout: 60_000 });
+    const thread = startThread(dir, db);
+    expect(await thread.tell({ kind: 'snapshot' })).toEqual([]);
+    const begun = dir.file('begun');
+    const stuck = rejection(db.api.hostile.stuckSince(begun, 3 * SECONDS), ClosedError);
+    await until('the query to begin', () => existsSync(begun));
+    await rejection(db.api.hostile.addAndExit('a'), ExecutorError);
+    const late = rejection(thread.tell({ kind: 'add', call: 'late' }), ClosedError);
+    await db.close({ drain: 0 });
+    await Promise.all([stuck, late]);
+    await expect.poll(() => dir.descriptors(), { timeout: 60_000 }).toEqual([]);
+    expect(committed(dir)).toEqual([]);
+  });
+
+  test('names everything of this thread, though one of several threads is stuck', async () => {
+    const db = await openHostile(dir, { readers: 2, timeout: 60_000 });
+    const begun = dir.file('begun');
+    const calls = [rejection(db.api.hostile.stuckSince(begun, 3 * SECONDS), ClosedError)];
+    await until('the query to begin', () => existsSync(begun));
+    const [reads, writes] = [gate(), gate()];
+    const hold = async (opened: Gate): Promise<void> => {
+      opened.open();
+      await gate().passed;
+    };
+    calls.push(
+      rejection(
+        db.snapshot(() => hold(reads)),
+        ClosedError,
+      ),
+    );
+    calls.push(
+      rejection(
+        db.transaction(() => hold(writes)),
+        ClosedError,
+      ),
+    );
+    await Promise.all([reads.passed, writes.passed]);
+    for (let at = 0; at < 500; at++) calls.push(rejection(db.api.hostile.add(String(at)), ClosedError));
+    const { abandoned } = await db.close({ drain: 0 });
+    await Promise.all(calls);
+    const others = abandoned.filter((label) => label !== 'hostile.add');
+    expect([...others].sort()).toEqual(['hostile.stuckSince', 'snapshot', 'transaction']);
+    expect(abandoned).toHaveLength(503);
+    await expect.poll(() => dir.descriptors(), { timeout: 60_000 }).toEqual([]);
+  });
+});
+
 test('a close finishes what another thread has called before it, though nobody had come to that yet', async () => {
   // | here                     | another thread | close  |
   // |--------------------------|----------------|--------|
@@ -187,11 +265,11 @@ test('a close finishes what another thread has called before it, though nobody h
   const db = await openHostile(dir);
   const [first, second] = [startThread(dir, db), startThread(dir, db)];
   for (const thread of [first, second]) expect(await thread.tell({ kind: 'snapshot' })).toEqual([]);
-  const [busy, early] = [dir.file('busy'), dir.file('early')];
+  const [busy, early, sent] = [dir.file('busy'), dir.file('early'), dir.file('sent')];
   const reads = first.tell({ kind: 'until-given-up', call: busy });
   await until('the thread to be busy', () => existsSync(busy));
-  const write = second.tell({ kind: 'add-until-given-up', call: 'early', noticed: early, atMost: 0 });
-  await until('the call to be sent', () => existsSync(`${early}.sent`));
+  const write = second.tell({ kind: 'add-until-given-up', call: 'early', noticed: early, atMost: 0, sent });
+  await until('the call to be sent', () => existsSync(sent));
   expect(await db.close()).toEqual({ abandoned: [] });
   await Promise.all([reads, write]);
   expect(committed(dir)).toEqual(['early/1']);

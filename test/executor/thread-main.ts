@@ -14,11 +14,6 @@ async function obey(order: HostileOrder): Promise<unknown> {
     case 'add':
       return db.api.hostile.add(order.call);
     case 'add-until-given-up':
-      setImmediate(() => {
-        setImmediate(() => {
-          writeFileSync(`${order.noticed}.sent`, '');
-        });
-      });
       return db.api.hostile.addUntilGivenUp(order.call, order.atMost ?? 10_000, order.noticed);
     case 'until-given-up':
       return db.api.hostile.untilGivenUp(3000, order.call);
@@ -133,4 +128,11 @@ parentPort?.on('message', (order: HostileOrder) => {
     (value) => parentPort?.postMessage({ kind: 'done', value }),
     (error: unknown) => parentPort?.postMessage({ kind: 'failed', error: encodeError(error) }),
   );
+  const { sent } = order;
+  if (sent === undefined) return;
+  setImmediate(() => {
+    setImmediate(() => {
+      writeFileSync(sent, '');
+    });
+  });
 });

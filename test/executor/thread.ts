@@ -6,7 +6,12 @@ import { type HostileDatabase } from '../support/open-hostile.ts';
 import { type TempDir } from '../support/temp-dir.ts';
 
 /** What it can be told. */
-export type HostileOrder =
+export type HostileOrder = Errand & {
+  /** A file that says that what it calls has been sent. */
+  readonly sent?: string;
+};
+
+type Errand =
   | { readonly kind: 'until-given-up' | 'add' | 'transact' | 'transact-and-occupy'; readonly call: string }
   | {
       readonly kind:
