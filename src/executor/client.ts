@@ -274,11 +274,11 @@ export class PortClient {
   }
 
   /** Gives up on everything that can still be given up. @param reason asked where somebody waits */
-  abandon(reason: (label: string) => Error, but?: 'handlers that run'): void {
+  abandon(reason: (label: string) => Error, but?: 'synchronous handlers that run'): void {
     for (const pending of this.#inFlight.all()) {
       const { label, id, what, scope, access, awaited } = pending.parts;
       if (pending.settled || scope !== 0) continue;
-      if (but !== undefined && 'kind' in what && this.#inFlight.stateOf(pending) === RUNNING) continue;
+      if (but !== undefined && isSynchronous(what) && this.#inFlight.stateOf(pending) === RUNNING) continue;
       const outcome = this.#inFlight.giveUp(pending);
       if (outcome === undefined) continue;
       if (isBegin(what)) this.link.tell(['end', id, 'undo']);
@@ -388,4 +388,8 @@ export class PortClient {
     if (this.link.attached) this.#overdue.watch(pending.giveUpAt);
     else this.#overdue.look();
   }
+}
+
+function isSynchronous(what: Outgoing['what']): boolean {
+  return 'kind' in what && what.method.mode === 'sync';
 }

@@ -100,7 +100,7 @@ export class Executor extends PortStrategy {
 
   override abandon(reason: (label: string) => Error): void {
     this.#givenUp = reason;
-    for (const client of this.clients()) client.abandon(reason, 'handlers that run');
+    for (const client of this.clients()) client.abandon(reason, 'synchronous handlers that run');
     // Then the threads: a handler that sees that it is given up ends, and nothing that waits behind it may begin.
     for (const thread of this.#all()) thread.abandon('the database was closed and did not wait for it any longer');
     super.abandon(reason);
