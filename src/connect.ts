@@ -3,6 +3,7 @@ import { CallSite } from './context/call-site.ts';
 import { currentContext, scopeOf } from './context/context.ts';
 import { type Database } from './database.ts';
 import { ClosedError, OptionError } from './errors.ts';
+import { arrived } from './executor/arrived.ts';
 import { cannotBlock, refuseToBlock, sleepUntilAnswered } from './executor/blocking.ts';
 import { PortClient } from './executor/client.ts';
 import { KeepAlive } from './executor/keep-alive.ts';
@@ -136,11 +137,7 @@ class Connection extends PortStrategy {
   }
 
   #receive(): void {
-    for (;;) {
-      const received = receiveMessageOnPort(this.#control) as { message: Notice } | undefined;
-      if (received === undefined) return;
-      this.#notice(received.message);
-    }
+    for (const notice of arrived<Notice>(this.#control)) this.#notice(notice);
   }
 
   readonly #notice = (notice: Notice): void => {

@@ -1,5 +1,5 @@
 /** One port of a strategy, and what its callers have in flight: the server's end of protocol.ts. */
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { type MessagePort } from 'node:worker_threads';
 import { FarSite } from '../context/call-site.ts';
 import { type Ambient, NO_SCOPES, runWithAmbient, unawaited } from '../context/context.ts';
 import { Cursor, type Pulled } from '../connection/cursor.ts';
@@ -12,6 +12,7 @@ import { type Method } from '../repository/methods.ts';
 import { type ErrorClass } from '../repository/types.ts';
 import { type Strategy } from '../strategies/strategy.ts';
 import { Answers } from './answers.ts';
+import { arrived } from './arrived.ts';
 import { encodeError } from './error-codec.ts';
 import { HeldScopes, Undone } from './held-scopes.ts';
 import { fromShared, type Line, type Request, type SentContext, type SentStep } from './protocol.ts';
@@ -92,11 +93,8 @@ export class Door {
 
   /** Takes in what lies in the port; not inside a call that came through it, behind which there is more. */
   receive(): void {
-    while (!this.#reading) {
-      const received = receiveMessageOnPort(this.#port) as { message: readonly unknown[] } | undefined;
-      if (received === undefined) return;
-      this.#read(received.message);
-    }
+    if (this.#reading) return;
+    for (const batch of arrived<readonly unknown[]>(this.#port)) this.#read(batch);
   }
 
   #read(batch: readonly unknown[]): void {

@@ -4,9 +4,10 @@
  * Another port may take its place: what had not started is sent again, in order, and what had is rejected with what is known of
  * it. Callers notice the delay only.
  */
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { type MessagePort } from 'node:worker_threads';
 import { OptionError } from '../errors.ts';
 import { type StrategyStats } from '../strategies/strategy.ts';
+import { arrived } from './arrived.ts';
 import { endedMeanwhile, lostError, outcomeOf } from './client-errors.ts';
 import { type EncodedError } from './error-codec.ts';
 import { InFlight } from './in-flight.ts';
@@ -163,11 +164,7 @@ export class Link {
   receive(): void {
     const port = this.#port;
     if (port === undefined) return;
-    for (;;) {
-      const received = receiveMessageOnPort(port) as { message: readonly unknown[] } | undefined;
-      if (received === undefined) return;
-      this.#receive(received.message);
-    }
+    for (const batch of arrived<readonly unknown[]>(port)) this.#receive(batch);
   }
 
   #left(when: 'ahead' | 'end of the turn'): void {

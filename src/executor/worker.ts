@@ -2,8 +2,9 @@
  * The thread that owns a database: imports the registry's module, opens the database with an ordinary strategy of one
  * thread, and serves calls until it is told to close.
  */
-import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import '../runtime.ts';
+import { arrived } from './arrived.ts';
 import { encodeError } from './error-codec.ts';
 import { importRegistry } from './importing.ts';
 import { importQuickly } from './quick-imports.ts';
@@ -42,10 +43,7 @@ async function start(keeper: MessagePort, started: ThreadStart): Promise<void> {
   });
   /** In the midst of a call: all but to give up, and to give up no more, can wait until that has ended. */
   const heed = (): void => {
-    for (;;) {
-      const received = receiveMessageOnPort(keeper) as { message: Order } | undefined;
-      if (received === undefined) return;
-      const order = received.message;
+    for (const order of arrived<Order>(keeper)) {
       if (order.kind === 'abandon' || order.kind === 'resume') obey(order);
       else if (later.push(order) === 1) setImmediate(obeyLater);
     }

@@ -35,7 +35,7 @@ describe('a read that is known to be short', () => {
     for (let at = 0; at < 20; at++) await db.api.hostile.listed();
     let over = false;
     // Nothing is known of it yet: whatever comes in the same turn is sent behind it.
-    const long = db.api.hostile.stuck(1_000_000).then(() => (over = true));
+    const long = db.api.hostile.stuck(3_000_000).then(() => (over = true));
     await db.api.hostile.listed();
     expect(over, 'the long one came first').toBe(true);
     await long;
