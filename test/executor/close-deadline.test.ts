@@ -1,9 +1,8 @@
 /** Promises 10 and 14: a close with a deadline ends, names what it gave up on and nothing else, and nothing begins after it. */
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ClosedError, ExecutorError, TimeoutError, TransactionEndedError } from '../../src/index.ts';
-import { createLedger } from '../support/ledger.ts';
-import { type HostileDatabase, openHostile } from '../support/open-hostile.ts';
+import { type HostileDatabase, openHostile, openInRollback } from '../support/open-hostile.ts';
 import { committed, isLocked } from '../support/open-ledger.ts';
 import { TempDir, useTempDir } from '../support/temp-dir.ts';
 import { type Gate, gate, rejection, until } from '../support/waiting.ts';
@@ -116,12 +115,7 @@ describe.for([
   });
 
   test('names a call that failed and one that waits for its COMMIT, though they have one name', async () => {
-    createLedger(dir.file());
-    process.env.HOSTILE_ROLLBACK = realpathSync(dir.file());
-    onTestFinished(() => {
-      delete process.env.HOSTILE_ROLLBACK;
-    });
-    const db = await openHostile(dir, { ...options, timeout: 60_000 });
+    const db = await openInRollback(dir, { ...options, timeout: 60_000 });
     await db.api.hostile.add('a');
     const reader = dir.raw();
     reader.exec('BEGIN');

@@ -1,10 +1,9 @@
 /** Promise 14 where several threads have the file open: all of it is closed, or nothing. */
 import { once } from 'node:events';
-import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
 import { ClosedError, InternalError } from '../../src/index.ts';
-import { createLedger } from '../support/ledger.ts';
-import { openHostile } from '../support/open-hostile.ts';
+import { openHostile, openInRollback } from '../support/open-hostile.ts';
 import { committed, expectNoTransaction, isLocked } from '../support/open-ledger.ts';
 import { useTempDir } from '../support/temp-dir.ts';
 import { gate, rejection, until } from '../support/waiting.ts';
@@ -108,12 +107,7 @@ describe.for([
     // |                        | add: its COMMIT waits      |          |
     // |                        | add and clear: are queued  |          |
     // |                        |                            | gives up |
-    createLedger(dir.file());
-    process.env.HOSTILE_ROLLBACK = realpathSync(dir.file());
-    onTestFinished(() => {
-      delete process.env.HOSTILE_ROLLBACK;
-    });
-    const db = await openHostile(dir, { ...options, timeout: 60_000 });
+    const db = await openInRollback(dir, { ...options, timeout: 60_000 });
     expect(db.decision.journal).toBe('rollback');
     const reader = dir.raw();
     reader.exec('BEGIN');

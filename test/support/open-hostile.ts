@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import Sqlite from 'better-sqlite3';
+import { onTestFinished } from 'vitest';
 import { type Database, open, type OpenOptions } from '../../src/index.ts';
 import { CREATE_THINGS, hostile } from './hostile.ts';
 import { createLedger } from './ledger.ts';
@@ -22,4 +23,14 @@ export async function openHostile(
   const db = await open({ strategy: 'executor', file, repositories: hostile, ...options });
   dir.atEnd(() => db.close({ drain: 2000 }));
   return db;
+}
+
+/** The same over a file that keeps a rollback journal, in which a COMMIT waits for readers of other connections. */
+export function openInRollback(...[dir, options]: Parameters<typeof openHostile>): Promise<HostileDatabase> {
+  createLedger(dir.file());
+  process.env.HOSTILE_ROLLBACK = realpathSync(dir.file());
+  onTestFinished(() => {
+    delete process.env.HOSTILE_ROLLBACK;
+  });
+  return openHostile(dir, options);
 }
